@@ -1,0 +1,41 @@
+package link
+
+import (
+	"context"
+
+	"github.com/onehost/onehost/names"
+)
+
+// Peer says who is at the other end of a connection, as its certificate and its hello prove it.
+type Peer struct {
+	Number      names.Host
+	Name        names.HostName
+	Incarnation names.Incarnation
+}
+
+// Request is one incoming call or the opening of one incoming stream.
+type Request struct {
+	Method string // "room.verb", as "fs.lookup"
+	Header []byte // a protobuf message of the room that owns the method
+	Body   []byte // raw bytes; belongs to the handler until it returns
+	From   Peer
+	Conn   *Conn // the connection it came by, to call back on
+}
+
+// Reply is what a call returns.
+type Reply struct {
+	Header []byte
+	Body   []byte
+}
+
+// CallHandler serves a call. ctx ends when the caller gives up or the connection drops. An error that wraps a
+// syscall.Errno reaches the caller as that errno with its text; any other reaches it as EIO with its text.
+// Each call runs on its own goroutine.
+type CallHandler func(ctx context.Context, r *Request) (Reply, error)
+
+// StreamHandler serves one stream until it returns; the stream is closed with its error, nil meaning a clean end.
+type StreamHandler func(ctx context.Context, r *Request, s *Stream) error
+
+// NoteHandler takes a one-way message. Notes of one connection are handled one after another, in the order
+// sent, on one goroutine per method: a note handler must not block on a call over the same connection.
+type NoteHandler func(r *Request)
