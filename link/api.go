@@ -1,3 +1,4 @@
+// Package link carries messages between hosts: calls, streams and notes, both ways over one connection.
 package link
 
 import (
