@@ -1,0 +1,16 @@
+// Package intercept sees the system calls of a session that concern the cluster, by seccomp user notification: every
+// exec, and the calls that name a process of another host. All else goes straight to the kernel.
+//
+// Terms. A notification is one system call that waits for our answer; its caller sleeps meanwhile. Continue lets the
+// kernel carry it out as it was asked. The listener is the descriptor notifications come from; there can be one per
+// chain of filters, so a second session inside a session gets EBUSY and joins the outer one. A pid is foreign when
+// its host part (names.Pid) is neither 0 nor, as in kill(-1) and kill(-pgid), 0xffff.
+//
+// Install is called in a process made for it, which then execs the command; never in the supervisor, whose
+// own children would be notified to itself. The listener goes to the supervisor by SCM_RIGHTS.
+//
+// Traps. What Notification reads from the caller's memory is valid only if Valid says so afterwards: the caller may
+// have died and its number been given away. Another thread of the caller may change that memory after we looked, so
+// nothing read here may be used to grant anything. When every holder of the listener is gone the notified calls
+// return ENOSYS. A notification answered twice, or whose caller died, gives ENOENT, which is no fault.
+package intercept

@@ -1,0 +1,146 @@
+package intercept
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// rule says when a system call is notified.
+type rule struct {
+	nr     uint32
+	always bool
+	pids   []int // arguments that hold pids: notified if one of them is foreign
+	stop   int   // argument that holds a signal, or -1: notified if it is SIGSTOP
+	which  int   // argument that says what kind of number the pid argument holds, or -1
+	not    []int // values of it that say the number is no pid
+}
+
+func always(nr uint32) rule            { return rule{nr: nr, always: true, stop: -1, which: -1} }
+func pids(nr uint32, args ...int) rule { return rule{nr: nr, pids: args, stop: -1, which: -1} }
+func (r rule) orStop(arg int) rule     { r.stop = arg; return r }
+func (r rule) unless(arg int, values ...int) rule {
+	r.which, r.not = arg, values
+	return r
+}
+
+// table lists of what is looked at, the frequent ones first: the filter compares numbers in this order.
+func table() []rule {
+	return []rule{
+		always(unix.SYS_EXECVE),
+		always(unix.SYS_EXECVEAT),
+		pids(unix.SYS_WAIT4, 0),
+		// SIGSTOP cannot be blocked: a ghost would stop without its process hearing of it.
+		pids(unix.SYS_KILL, 0).orStop(1),
+		pids(unix.SYS_TKILL, 0).orStop(1),
+		pids(unix.SYS_TGKILL, 0, 1).orStop(2),
+		pids(unix.SYS_RT_SIGQUEUEINFO, 0).orStop(1),
+		pids(unix.SYS_RT_TGSIGQUEUEINFO, 0, 1).orStop(2),
+		pids(unix.SYS_WAITID, 1).unless(0, unix.P_PIDFD),
+		pids(unix.SYS_PIDFD_OPEN, 0),
+		pids(unix.SYS_SETPGID, 0, 1),
+		pids(unix.SYS_GETPGID, 0),
+		pids(unix.SYS_GETSID, 0),
+		pids(unix.SYS_GETPRIORITY, 1).unless(0, unix.PRIO_USER),
+		pids(unix.SYS_SETPRIORITY, 1).unless(0, unix.PRIO_USER),
+		pids(unix.SYS_IOPRIO_GET, 1).unless(0, ioprioWhoUser),
+		pids(unix.SYS_IOPRIO_SET, 1).unless(0, ioprioWhoUser),
+		pids(unix.SYS_PRLIMIT64, 0),
+		pids(unix.SYS_SCHED_SETAFFINITY, 0),
+		pids(unix.SYS_SCHED_GETAFFINITY, 0),
+		pids(unix.SYS_SCHED_SETSCHEDULER, 0),
+		pids(unix.SYS_SCHED_GETSCHEDULER, 0),
+		pids(unix.SYS_SCHED_SETPARAM, 0),
+		pids(unix.SYS_SCHED_GETPARAM, 0),
+		pids(unix.SYS_SCHED_SETATTR, 0),
+		pids(unix.SYS_SCHED_GETATTR, 0),
+		pids(unix.SYS_SCHED_RR_GET_INTERVAL, 0),
+		pids(unix.SYS_PTRACE, 1),
+		pids(unix.SYS_PROCESS_VM_READV, 0),
+		pids(unix.SYS_PROCESS_VM_WRITEV, 0),
+		pids(unix.SYS_KCMP, 0, 1),
+		pids(unix.SYS_MIGRATE_PAGES, 0),
+		pids(unix.SYS_MOVE_PAGES, 0),
+		pids(unix.SYS_GET_ROBUST_LIST, 0),
+	}
+}
+
+// ioprioWhoUser is IOPRIO_WHO_USER: the number is a uid.
+const ioprioWhoUser = 3
+
+// Offsets in struct seccomp_data.
+const (
+	offNr   = 0
+	offArch = 4
+	offArgs = 16
+)
+
+// low is the offset of the low 32 bits of an argument, on the little-endian machines we run on.
+func low(arg int) uint32 { return uint32(offArgs + 8*arg) }
+
+// Filter builds the program. Calls of another architecture (a 32-bit program) are all let through: they run at home.
+func Filter() ([]unix.SockFilter, error) {
+	var b builder
+	b.load(offArch)
+	b.skipIf(auditArch, 1)
+	b.ret(unix.SECCOMP_RET_ALLOW)
+	b.load(offNr)
+	for _, r := range table() {
+		body := r.body()
+		if len(body) > 255 {
+			return nil, fmt.Errorf("seccomp filter: the rule of call %d is %d instructions long, over 255", r.nr, len(body))
+		}
+		b.skipUnless(r.nr, len(body))
+		b.prog = append(b.prog, body...)
+	}
+	b.ret(unix.SECCOMP_RET_ALLOW)
+	return b.prog, nil
+}
+
+// body is what follows once the number matched; it ends in a verdict on every path.
+func (r rule) body() []unix.SockFilter {
+	var b builder
+	if r.always {
+		b.ret(unix.SECCOMP_RET_USER_NOTIF)
+		return b.prog
+	}
+	if r.which >= 0 {
+		b.load(low(r.which))
+		for _, v := range r.not {
+			b.skipUnless(uint32(v), 1)
+			b.ret(unix.SECCOMP_RET_ALLOW)
+		}
+	}
+	if r.stop >= 0 {
+		b.load(low(r.stop))
+		b.skipUnless(uint32(unix.SIGSTOP), 1)
+		b.ret(unix.SECCOMP_RET_USER_NOTIF)
+	}
+	for _, arg := range r.pids {
+		b.load(low(arg))
+		b.add(unix.BPF_ALU|unix.BPF_RSH|unix.BPF_K, 16)
+		b.skipIf(0, 2)
+		b.skipIf(0xffff, 1)
+		b.ret(unix.SECCOMP_RET_USER_NOTIF)
+	}
+	b.ret(unix.SECCOMP_RET_ALLOW)
+	return b.prog
+}
+
+type builder struct{ prog []unix.SockFilter }
+
+func (b *builder) add(code uint16, k uint32) {
+	b.prog = append(b.prog, unix.SockFilter{Code: code, K: k})
+}
+func (b *builder) load(off uint32) { b.add(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, off) }
+func (b *builder) ret(v uint32)    { b.add(unix.BPF_RET|unix.BPF_K, v) }
+
+func (b *builder) jump(k uint32, yes, no int) {
+	b.prog = append(b.prog, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jt: uint8(yes), Jf: uint8(no)})
+}
+
+// skipIf jumps over n instructions if the accumulator is k.
+func (b *builder) skipIf(k uint32, n int) { b.jump(k, n, 0) }
+
+// skipUnless jumps over n instructions if the accumulator is not k.
+func (b *builder) skipUnless(k uint32, n int) { b.jump(k, 0, n) }

@@ -1,0 +1,109 @@
+package intercept
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/sys"
+)
+
+// Handler decides about notified calls. Each Notification must be answered once, at once or later and from any
+// goroutine; the methods themselves run on the one goroutine of Serve, so what takes time belongs on another.
+type Handler interface {
+	// Exec is an execve or execveat.
+	Exec(n *Notification)
+	// Foreign is a call about a process of another host; pid is the first of its pids that is foreign.
+	Foreign(n *Notification, pid names.Pid)
+	// Stop sends SIGSTOP to pid, a number of this host as kill(2) takes it: 0 and negative ones name groups.
+	Stop(n *Notification, pid int)
+}
+
+// Listener receives the notifications of one filter.
+type Listener struct {
+	fd   int
+	file *os.File
+}
+
+// NewListener takes over the descriptor that Install made.
+func NewListener(f *os.File) *Listener {
+	fd := int(f.Fd())
+	// Wake the receiver on the caller's own CPU: both never run at once. Kernels before 6.6 lack it and do without.
+	_ = sys.SeccompFlags(fd, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
+	return &Listener{fd: fd, file: f}
+}
+
+// Close gives up the listener. Serve must have returned; if any process is left under the filter, its notified calls
+// return ENOSYS from now on.
+func (l *Listener) Close() error { return l.file.Close() }
+
+// Serve hands notifications to h until nobody is left under the filter (nil) or ctx ends (its error).
+func (l *Listener) Serve(ctx context.Context, h Handler) error {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("eventfd: %w", err)
+	}
+	defer unix.Close(wake)
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(fired)
+		_, _ = unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // fails only when it is readable already
+	})
+	defer func() {
+		if !stop() {
+			<-fired // it uses wake
+		}
+	}()
+	rules := map[int32]rule{}
+	for _, r := range table() {
+		rules[int32(r.nr)] = r
+	}
+	fds := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(fds, -1); err != nil {
+			if errors.Is(err, syscall.EINTR) {
+				continue
+			}
+			return fmt.Errorf("poll: %w", err)
+		}
+		if fds[1].Revents != 0 {
+			return ctx.Err()
+		}
+		if fds[0].Revents&unix.POLLIN == 0 {
+			return nil // POLLHUP: all users are gone
+		}
+		var raw sys.SeccompNotif
+		err := sys.SeccompReceive(l.fd, &raw)
+		switch {
+		case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EINTR):
+			continue // the caller died first
+		case err != nil:
+			return fmt.Errorf("seccomp listener: %w", err)
+		}
+		n := &Notification{l: l, ID: raw.ID, TID: int(raw.Pid), Nr: int(raw.Data.Nr), Args: raw.Data.Args}
+		dispatch(h, n, rules[raw.Data.Nr])
+	}
+}
+
+func dispatch(h Handler, n *Notification, r rule) {
+	if r.always {
+		h.Exec(n)
+		return
+	}
+	for _, arg := range r.pids {
+		if pid := names.Pid(uint32(n.Args[arg])); pid.Host() != 0 && pid.Host() != 0xffff {
+			h.Foreign(n, pid)
+			return
+		}
+	}
+	if r.stop >= 0 {
+		h.Stop(n, int(int32(uint32(n.Args[r.pids[0]]))))
+		return
+	}
+	n.Continue()
+}
