@@ -1,0 +1,175 @@
+package place
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/onehost/onehost/names"
+)
+
+// Bounds of the wait before a host is used again to which the way, not a command, failed: the first, and what doubling ends at.
+const (
+	firstBackoff = 250 * time.Millisecond
+	lastBackoff  = 4 * time.Second
+)
+
+// Foreign load counts once it exceeds the first of these, until it falls below the second.
+const (
+	foreignStarts = 0.5
+	foreignEnds   = 0.25
+)
+
+// Table is a home's load table: what the hosts report, and what the home itself sent them. It keeps what Choose needs to
+// remember between two choices.
+type Table struct {
+	rows      map[names.Host]*row
+	home      names.Host
+	own       float64 // share of home's CPUs that its daemon says it serves with
+	homeSlots int     // the last answer of HomeSlots, -1 before the first report
+}
+
+type row struct {
+	Host
+	others int       // jobs of other homes, at the last report
+	peak   float64   // jobs, falling as the load they made falls in the host's meter
+	at     time.Time // of the last report
+	fails  int       // in a row
+	until  time.Time // of the backoff
+}
+
+// NewTable makes the table of one home.
+func NewTable(home names.Host) *Table {
+	return &Table{rows: map[names.Host]*row{}, home: home, homeSlots: -1}
+}
+
+// Set enters a host, or a change of its state: alive and drained as the registry and its heartbeats have it. It takes jobs after
+// its first Report.
+func (t *Table) Set(n names.Host, name names.HostName, alive, drained bool) {
+	r := t.rows[n]
+	if r == nil {
+		r = &row{Host: Host{Number: n, Local: n == t.home}}
+		t.rows[n] = r
+	}
+	if alive && !r.Alive {
+		r.fails, r.until = 0, time.Time{} // a new life
+	}
+	r.Name, r.Alive, r.Drained = name, alive, drained
+}
+
+// Remove forgets a host.
+func (t *Table) Remove(n names.Host) { delete(t.rows, n) }
+
+// Report takes a host's heartbeat; of a host that was never Set it is ignored.
+func (t *Table) Report(now time.Time, n names.Host, rep Report) {
+	r := t.rows[n]
+	if r == nil {
+		return
+	}
+	r.Slots, r.Load, r.CPUs = rep.Slots, rep.Load, rep.CPUs
+	r.others = max(0, rep.Jobs-r.Running)
+	r.Jobs = r.Running + r.others
+	if !r.at.IsZero() && now.After(r.at) {
+		r.peak *= decay(now.Sub(r.at))
+	}
+	r.at = now
+	r.peak = math.Max(r.peak, float64(r.Jobs))
+	raw := r.unexplained()
+	if r.Local {
+		raw = math.Max(raw, t.own)
+		t.homeSlots = HomeSlots(r.Slots, raw, t.homeSlots)
+	}
+	switch {
+	case raw >= foreignStarts, r.Foreign > 0 && raw >= foreignEnds:
+		r.Foreign = raw
+	default:
+		r.Foreign = 0
+	}
+}
+
+// unexplained is the load beyond what the host's jobs can have caused, each using one CPU at most; 0..1.
+func (r *row) unexplained() float64 {
+	if !(r.CPUs > 0) {
+		return 0
+	}
+	explained := math.Min(1, r.peak/r.CPUs)
+	return math.Min(1, math.Max(0, r.Load-explained))
+}
+
+// Own says which share, 0..1, of the home's CPUs its daemon uses itself, to serve the others. The load alone cannot tell that
+// while jobs run at home. It counts from the next Report of the home on.
+func (t *Table) Own(share float64) { t.own = math.Min(1, math.Max(0, share)) }
+
+// Warm says how much, 0..1, of what this home's jobs need is cached at a host.
+func (t *Table) Warm(n names.Host, share float64) {
+	if r := t.rows[n]; r != nil {
+		r.Host.Warm = share
+	}
+}
+
+// Take chooses a host and takes a slot of it, which Done, Lost or Cancel gives back.
+func (t *Table) Take(now time.Time, req Request) Decision {
+	if req.HomeSlots < 0 {
+		req.HomeSlots = t.homeSlots
+	}
+	d := Choose(t.Hosts(now), req)
+	if r := t.rows[d.Host]; r != nil && !d.Refused {
+		r.Running++
+		r.Jobs++
+		r.peak = math.Max(r.peak, float64(r.Jobs))
+	}
+	return d
+}
+
+// Done gives back the slot of a job that ran to its end, whatever its status: the way to the host works.
+func (t *Table) Done(n names.Host) {
+	if r := t.rows[n]; r != nil {
+		r.give()
+		r.fails, r.until = 0, time.Time{}
+	}
+}
+
+// Cancel gives back the slot of a job that was never sent.
+func (t *Table) Cancel(n names.Host) {
+	if r := t.rows[n]; r != nil {
+		r.give()
+	}
+}
+
+// Lost gives back the slot of a job that the host or the way to it failed, not the command itself. The host is used only for
+// want of another for a quarter of a second, doubled by each further loss up to four seconds, until a job is Done.
+func (t *Table) Lost(now time.Time, n names.Host) {
+	r := t.rows[n]
+	if r == nil {
+		return
+	}
+	r.give()
+	wait := lastBackoff
+	if r.fails < 4 {
+		wait = firstBackoff << r.fails
+	}
+	r.fails++
+	r.until = now.Add(wait)
+}
+
+func (r *row) give() {
+	if r.Running > 0 {
+		r.Running--
+		r.Jobs--
+	}
+}
+
+// Hosts gives the rows as they are at that time, by number.
+func (t *Table) Hosts(now time.Time) []Host {
+	hosts := make([]Host, 0, len(t.rows))
+	for _, n := range slices.Sorted(maps.Keys(t.rows)) {
+		h := t.rows[n].Host
+		h.Backoff = now.Before(t.rows[n].until)
+		hosts = append(hosts, h)
+	}
+	return hosts
+}
+
+// HomeSlots is how many slots the home keeps for jobs now; -1 before its first report.
+func (t *Table) HomeSlots() int { return t.homeSlots }
