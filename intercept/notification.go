@@ -58,38 +58,11 @@ func (n *Notification) ReturnFD(f *os.File) error {
 // Valid reports whether the caller still waits: what was read of it before is its own.
 func (n *Notification) Valid() bool { return sys.SeccompIDValid(n.l.fd, n.ID) == nil }
 
-const pageSize = 4096 // reads stop at multiples of this; pages are never smaller
-
 // ReadString reads the zero-terminated string at addr in the caller's memory, at most limit bytes (ENAMETOOLONG). A zero
 // addr is EFAULT.
 func (n *Notification) ReadString(addr uint64, limit int) (string, error) {
-	var first [256]byte // nearly every string fits, and then nothing is allocated but the string
-	buf := first[:]
-	var out []byte
-	for {
-		want := min(int(pageSize-addr%pageSize), len(buf))
-		got, err := readMemory(n.TID, addr, buf[:want])
-		if err != nil {
-			return "", err
-		}
-		if end := bytes.IndexByte(buf[:got], 0); end >= 0 {
-			if len(out)+end > limit {
-				return "", syscall.ENAMETOOLONG
-			}
-			if out == nil {
-				return string(buf[:end]), nil
-			}
-			return string(append(out, buf[:end]...)), nil
-		}
-		out = append(out, buf[:got]...)
-		if len(out) > limit {
-			return "", syscall.ENAMETOOLONG
-		}
-		addr += uint64(got)
-		if len(buf) < pageSize {
-			buf = make([]byte, pageSize)
-		}
-	}
+	m := memory{pid: n.TID}
+	return m.string(addr, limit)
 }
 
 // ReadStrings reads the zero-terminated array of strings at addr, as argv: at most count strings and limit bytes in all
@@ -99,44 +72,84 @@ func (n *Notification) ReadStrings(addr uint64, count, limit int) ([]string, err
 		return nil, nil // Linux takes a null argv for an empty one
 	}
 	var out []string
-	var buf [512]byte
+	pointers, strings := memory{pid: n.TID}, memory{pid: n.TID}
 	for {
-		want := min(int(pageSize-addr%pageSize), len(buf)) &^ 7
-		if want == 0 {
-			return out, syscall.EFAULT // an array that is not aligned and crosses a page: no compiler makes one
-		}
-		got, err := readMemory(n.TID, addr, buf[:want])
-		if err != nil {
-			return out, err
-		}
-		for i := 0; i+8 <= got; i += 8 {
-			p := binary.NativeEndian.Uint64(buf[i:])
-			if p == 0 {
-				return out, nil
-			}
-			if len(out) == count {
-				return out, syscall.E2BIG
-			}
-			s, err := n.ReadString(p, limit)
+		var b [8]byte
+		for i := range b { // a pointer may cross a page
+			at, err := pointers.at(addr + uint64(i))
 			if err != nil {
 				return out, err
 			}
-			limit -= len(s) + 1
-			out = append(out, s)
+			b[i] = at[0]
 		}
-		addr += uint64(got)
+		addr += 8
+		p := binary.NativeEndian.Uint64(b[:])
+		if p == 0 {
+			return out, nil
+		}
+		if len(out) == count {
+			return out, syscall.E2BIG
+		}
+		s, err := strings.string(p, limit)
+		if err != nil {
+			return out, err
+		}
+		limit -= len(s) + 1
+		out = append(out, s)
 	}
 }
 
-func readMemory(pid int, addr uint64, buf []byte) (int, error) {
-	local := []unix.Iovec{{Base: &buf[0]}}
-	local[0].SetLen(len(buf))
-	got, err := unix.ProcessVMReadv(pid, local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(buf)}}, 0)
-	if err != nil {
-		return 0, fmt.Errorf("memory of %d: %w", pid, err)
+const pageSize = 4096 // reads stop at multiples of this; pages are never smaller
+
+// memory reads another process's memory, a page at a time: the strings of an argv lie together.
+type memory struct {
+	pid  int
+	base uint64 // address of page
+	page []byte
+	buf  [pageSize]byte
+}
+
+// at gives what lies at addr, up to the end of its page: at least one byte.
+func (m *memory) at(addr uint64) ([]byte, error) {
+	if addr < m.base || addr >= m.base+uint64(len(m.page)) {
+		base := addr &^ (pageSize - 1)
+		local := []unix.Iovec{{Base: &m.buf[0]}}
+		local[0].SetLen(pageSize)
+		m.page = nil
+		got, err := unix.ProcessVMReadv(m.pid, local, []unix.RemoteIovec{{Base: uintptr(base), Len: pageSize}}, 0)
+		if err != nil {
+			return nil, fmt.Errorf("memory of %d: %w", m.pid, err)
+		}
+		if got != pageSize {
+			return nil, syscall.EFAULT
+		}
+		m.base, m.page = base, m.buf[:]
 	}
-	if got == 0 {
-		return 0, syscall.EFAULT
+	return m.page[addr-m.base:], nil
+}
+
+func (m *memory) string(addr uint64, limit int) (string, error) {
+	var out []byte
+	for {
+		b, err := m.at(addr)
+		if err != nil {
+			return "", err
+		}
+		end := bytes.IndexByte(b, 0)
+		size := end
+		if end < 0 {
+			size = len(b)
+		}
+		if len(out)+size > limit {
+			return "", syscall.ENAMETOOLONG
+		}
+		if end >= 0 && out == nil {
+			return string(b[:end]), nil
+		}
+		out = append(out, b[:size]...)
+		if end >= 0 {
+			return string(out), nil
+		}
+		addr += uint64(size)
 	}
-	return got, nil
 }

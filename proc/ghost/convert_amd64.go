@@ -1,0 +1,78 @@
+package ghost
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
+)
+
+func supported() error { return nil }
+
+// redZone keeps the stub's frame off the initial stack, in bytes.
+const redZone = 128
+
+// Convert turns the process into a ghost and lets it go. It must be registered before: its kill of Hello may come at
+// once. On an error the process is still held.
+func (h *Held) Convert() error {
+	var regs unix.PtraceRegs
+	if err := unix.PtraceGetRegs(h.Pid, &regs); err != nil {
+		return fmt.Errorf("registers of %d: %w", h.Pid, err)
+	}
+	if regs.Cs != userCS {
+		return fmt.Errorf("it is no x86-64 program")
+	}
+	at, err := h.room(regs.Rip)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.PtracePokeText(h.Pid, uintptr(at), stub); err != nil {
+		return fmt.Errorf("writing the stub into %d: %w", h.Pid, err)
+	}
+	regs.R12 = regs.Rsp
+	regs.Rsp = (regs.Rsp - redZone) &^ 15
+	regs.Rip = at
+	regs.Orig_rax = ^uint64(0) // no system call is to be restarted
+	if err := unix.PtraceSetRegs(h.Pid, &regs); err != nil {
+		return fmt.Errorf("registers of %d: %w", h.Pid, err)
+	}
+	if err := sys.PtraceDetach(h.Pid, 0); err != nil {
+		return fmt.Errorf("detach of %d: %w", h.Pid, err)
+	}
+	return nil
+}
+
+// userCS is the code segment of 64-bit programs.
+const userCS = 0x33
+
+// room finds where the stub fits: at the first instruction, or at the start of the mapping that one is in.
+func (h *Held) room(ip uint64) (uint64, error) {
+	f, err := os.Open("/proc/" + strconv.Itoa(h.Pid) + "/maps")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		span, _, _ := strings.Cut(lines.Text(), " ")
+		from, to, _ := strings.Cut(span, "-")
+		start, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 != nil || err2 != nil || ip < start || ip >= end {
+			continue
+		}
+		if ip+uint64(len(stub)) <= end {
+			return ip, nil
+		}
+		return start, nil // a mapping is a page at least
+	}
+	if err := lines.Err(); err != nil {
+		return 0, err
+	}
+	return 0, fmt.Errorf("no mapping of %d holds its first instruction", h.Pid)
+}

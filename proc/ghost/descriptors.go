@@ -1,0 +1,104 @@
+package ghost
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// FD is one descriptor of a held process: its number there, and a copy of it here.
+type FD struct {
+	N    int
+	File *os.File
+}
+
+// ErrStays says that a process has something that cannot go elsewhere; the text names it.
+var ErrStays = errors.New("stays")
+
+// maxFDs bounds the descriptors a process may take along: what one message carries.
+const maxFDs = 250
+
+// Descriptors copies the descriptors of the process, which lost those that close on exec already. One that cannot go
+// gives an error that wraps ErrStays. The files are the caller's to close.
+func (h *Held) Descriptors() (fds []FD, err error) {
+	dir, err := os.Open("/proc/" + strconv.Itoa(h.Pid) + "/fd")
+	if err != nil {
+		return nil, err
+	}
+	list, err := dir.Readdirnames(-1)
+	dir.Close()
+	if err != nil {
+		return nil, err
+	}
+	if len(list) > maxFDs {
+		return nil, fmt.Errorf("%w: %d descriptors", ErrStays, len(list))
+	}
+	pidfd, err := unix.PidfdOpen(h.Pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("pidfd of %d: %w", h.Pid, err)
+	}
+	defer unix.Close(pidfd)
+	defer func() {
+		if err != nil {
+			CloseAll(fds)
+			fds = nil
+		}
+	}()
+	for _, name := range list {
+		n, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		fd, err := unix.PidfdGetfd(pidfd, n, 0)
+		if err != nil {
+			return fds, fmt.Errorf("descriptor %d of %d: %w", n, h.Pid, err)
+		}
+		fds = append(fds, FD{N: n, File: os.NewFile(uintptr(fd), "inherited "+name)})
+		if err := movable(fd); err != nil {
+			return fds, err
+		}
+	}
+	slices.SortFunc(fds, func(a, b FD) int { return a.N - b.N })
+	return fds, nil
+}
+
+// CloseAll closes the copies.
+func CloseAll(fds []FD) {
+	for _, fd := range fds {
+		fd.File.Close()
+	}
+}
+
+// movable tells what can be shipped: files, directories, pipes, fifos, terminals and devices.
+func movable(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("descriptor %d: %w", fd, err)
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		return fmt.Errorf("%w: inherited socket", ErrStays)
+	case unix.S_IFREG:
+		if st.Nlink == 0 && strings.HasPrefix(kind(fd), "/memfd:") {
+			return fmt.Errorf("%w: inherited memfd", ErrStays)
+		}
+	case unix.S_IFCHR, unix.S_IFBLK, unix.S_IFIFO, unix.S_IFDIR:
+	default: // epoll, eventfd, timerfd, signalfd, pidfd, io_uring, perf …
+		return fmt.Errorf("%w: inherited %s", ErrStays, kind(fd))
+	}
+	return nil
+}
+
+func kind(fd int) string {
+	link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return "descriptor of an unknown kind"
+	}
+	name := strings.TrimPrefix(link, "anon_inode:")
+	return strings.Trim(name, "[]")
+}
