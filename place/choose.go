@@ -74,10 +74,10 @@ func Choose(hosts []Host, r Request) Decision {
 			best = h
 		}
 	}
-	if home != nil && (r.NoLocal || slices.Contains(r.Avoid, home.Number)) {
-		home = nil
-	}
 	if home == nil {
+		home = &Host{Local: true} // a table without home: it is still there
+	}
+	if r.NoLocal || slices.Contains(r.Avoid, home.Number) {
 		if best == nil {
 			best = spare
 		}

@@ -2,6 +2,7 @@ package place
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -28,7 +29,9 @@ func ParseRules(in io.Reader, name string) (*Rules, error) {
 			return nil, fmt.Errorf("%s:%d: %q: %w", name, line, strings.TrimSpace(text), err)
 		}
 	}
-	if err := sc.Err(); err != nil {
+	if err := sc.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, fmt.Errorf("%s:%d: the line is longer than %d bytes", name, line+1, maxLine)
+	} else if err != nil {
 		return nil, fmt.Errorf("%s:%d: %w", name, line+1, err)
 	}
 	return r, nil

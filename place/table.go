@@ -145,6 +145,9 @@ func (t *Table) Lost(now time.Time, n names.Host) {
 		return
 	}
 	r.give()
+	if now.Before(r.until) {
+		return // one crash loses many jobs at once: it is one failure
+	}
 	wait := lastBackoff
 	if r.fails < 4 {
 		wait = firstBackoff << r.fails

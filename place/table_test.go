@@ -1,0 +1,269 @@
+package place
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/onehost/onehost/names"
+)
+
+var start = time.Unix(1000, 0)
+
+// four is a table of home 1 and three more equal hosts, all idle.
+func four() *Table {
+	t := NewTable(1)
+	for n := names.Host(1); n <= 4; n++ {
+		t.Set(n, names.HostName("h"+n.String()), true, false)
+		t.Report(start, n, Report{Slots: 2, CPUs: 0.45})
+	}
+	return t
+}
+
+func auto() Request { return Request{HomeSlots: -1} }
+
+func TestTableStripes(t *testing.T) {
+	tab := four()
+	got := map[names.Host]int{}
+	for range 8 {
+		got[tab.Take(start, auto()).Host]++
+	}
+	if got[1] != 1 || got[2]+got[3]+got[4] != 7 || got[2] < 2 || got[3] < 2 || got[4] < 2 {
+		t.Errorf("8 jobs went to %v; want 1 at home and the rest even", got)
+	}
+	for n, jobs := range got {
+		for range jobs {
+			tab.Done(n)
+		}
+	}
+	if d := tab.Take(start, auto()); d.Reason != ReasonIdle {
+		t.Errorf("after all are done: %+v; want %q", d, ReasonIdle)
+	}
+}
+
+func TestTableUnreported(t *testing.T) {
+	tab := NewTable(1)
+	tab.Set(1, "h1", true, false)
+	tab.Set(2, "h2", true, false)
+	if d := tab.Take(start, auto()); !d.Local || d.Reason != ReasonNoHost {
+		t.Errorf("a host that never reported got a job: %+v", d)
+	}
+	tab.Report(start, 9, Report{Slots: 4, CPUs: 4}) // never Set
+	tab.Done(9)
+	tab.Lost(start, 9)
+	if len(tab.Hosts(start)) != 2 {
+		t.Errorf("a report made a host: %v", tab.Hosts(start))
+	}
+	tab.Remove(2)
+	if len(tab.Hosts(start)) != 1 {
+		t.Error("Remove left the host")
+	}
+}
+
+func TestTableOthers(t *testing.T) {
+	tab := four()
+	tab.Take(start, auto()) // home
+	d := tab.Take(start, auto())
+	tab.Report(start, d.Host, Report{Slots: 2, Jobs: 3, CPUs: 0.45}) // ours and two of another home
+	if h := tab.Hosts(start)[d.Host-1]; h.Jobs != 3 || h.Running != 1 {
+		t.Fatalf("got %+v", h)
+	}
+	tab.Done(d.Host)
+	if h := tab.Hosts(start)[d.Host-1]; h.Jobs != 2 || h.Running != 0 {
+		t.Errorf("after our job: got %+v", h)
+	}
+}
+
+func TestTableBackoff(t *testing.T) {
+	tab := four()
+	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	backoff := func(ms int) bool { return tab.Hosts(at(ms))[1].Backoff }
+	for range 5 { // one crash
+		tab.Lost(start, 2)
+	}
+	if !backoff(0) || !backoff(249) || backoff(251) {
+		t.Error("the first backoff is not a quarter of a second")
+	}
+	tab.Lost(at(300), 2)
+	if !backoff(799) || backoff(801) {
+		t.Error("the second backoff is not half a second")
+	}
+	for ms := 10_000; ms < 100_000; ms += 10_000 {
+		tab.Lost(at(ms), 2)
+	}
+	if !backoff(93_999) || backoff(94_001) {
+		t.Error("the last backoff is not four seconds")
+	}
+	tab.Lost(at(100_000), 2)
+	tab.Done(2)
+	if backoff(100_001) {
+		t.Error("a job that ran does not end the backoff")
+	}
+	tab.Lost(at(200_000), 2)
+	if !backoff(200_249) || backoff(200_251) {
+		t.Error("after a success the backoff does not start small again")
+	}
+	tab.Set(2, "h2", false, false)
+	tab.Lost(at(300_000), 2)
+	tab.Set(2, "h2", true, false)
+	if backoff(300_001) {
+		t.Error("a host that came back is still avoided")
+	}
+}
+
+// A host whose own jobs just ended still has a high smoothed load; it must not pass for somebody else's.
+func TestForeignLoad(t *testing.T) {
+	tab, meter := four(), NewMeter(0.45)
+	tab.Take(start, Request{NoLocal: true}) // host 2
+	usage, now := time.Duration(0), start
+	step := func(cpu float64, jobs int) Host {
+		now = now.Add(100 * time.Millisecond)
+		usage += time.Duration(cpu * 0.45 * 1e8)
+		tab.Report(now, 2, Report{Slots: 2, Jobs: jobs, Load: meter.Sample(now, usage), CPUs: 0.45})
+		return tab.Hosts(now)[1]
+	}
+	for range 30 {
+		if h := step(1, 1); h.Foreign != 0 {
+			t.Fatalf("our own job passes for foreign: %+v", h)
+		}
+	}
+	tab.Done(2)
+	for range 30 {
+		if h := step(0, 0); h.Foreign != 0 {
+			t.Fatalf("what is left of our own job's load passes for foreign: %+v", h)
+		}
+	}
+	seen := -1
+	for i := range 30 {
+		if h := step(1, 0); h.Foreign > 0 && seen < 0 {
+			seen = i
+		}
+	}
+	if seen < 0 || seen > 12 {
+		t.Errorf("foreign load was seen after %d steps; want within about a second", seen)
+	}
+	for i := 0; step(0.3, 0).Foreign > 0; i++ { // falls towards 0.3: still within the hysteresis
+		if i == 10 {
+			break
+		}
+	}
+	if tab.Hosts(now)[1].Foreign == 0 {
+		t.Error("no hysteresis: foreign load ended above its lower bound")
+	}
+	for range 30 {
+		step(0, 0)
+	}
+	if f := tab.Hosts(now)[1].Foreign; f != 0 {
+		t.Errorf("foreign load of %v never ended", f)
+	}
+}
+
+func TestHomeServing(t *testing.T) {
+	tab := four()
+	report := func() { tab.Report(start, 1, Report{Slots: 2, CPUs: 0.45, Load: 1}) }
+	tab.Take(start, auto())
+	report()
+	if tab.HomeSlots() != 1 {
+		t.Errorf("a home busy with its job has %d slots; want 1", tab.HomeSlots())
+	}
+	tab.Own(0.95)
+	report()
+	tab.Done(1)
+	if tab.HomeSlots() != 0 {
+		t.Errorf("a home busy serving has %d slots; want 0", tab.HomeSlots())
+	}
+	if d := tab.Take(start, auto()); d.Local {
+		t.Errorf("a home busy serving took a job: %+v", d)
+	}
+}
+
+// A cluster of 4 equal hosts of 0.45 CPU builds 150 files: the placement must come within 5 % of one that knows
+// beforehand how long each job takes, and on average within 5 % of all CPUs being busy from the first moment to the last.
+func TestSimulatedBuild(t *testing.T) {
+	const cpus, jobs, parallel, seeds = 0.45, 150, 8, 10
+	mean := 0.0
+	for seed := range uint64(seeds) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		work := make([]float64, jobs) // CPU seconds, most short and some long, as a C project has
+		total := 0.0
+		for i := range work {
+			work[i] = 0.1 + rng.ExpFloat64()*0.25
+			total += work[i]
+		}
+		bound := total / (4 * cpus)
+		got := simulate(work, parallel, cpus, nil)
+		best := simulate(work, parallel, cpus, leastWork)
+		t.Logf("seed %d: %.1f s, clairvoyant %.1f s, bound %.1f s", seed, got, best, bound)
+		if got > best*1.05 {
+			t.Errorf("seed %d: %.1f s is more than 5 %% over %.1f s", seed, got, best)
+		}
+		mean += got / bound / seeds
+	}
+	if mean > 1.05 {
+		t.Errorf("on average %.3f times the bound; want at most 1.05", mean)
+	}
+}
+
+// leastWork is the clairvoyant placement: the host with the least work left.
+func leastWork(left map[names.Host][]float64) names.Host {
+	best, least := names.Host(0), 0.0
+	for n := names.Host(1); n <= 4; n++ {
+		sum := 0.0
+		for _, w := range left[n] {
+			sum += w
+		}
+		if best == 0 || sum < least {
+			best, least = n, sum
+		}
+	}
+	return best
+}
+
+// simulate runs the jobs, at most parallel at a time, on hosts that share their CPUs evenly, and gives the time taken. Each
+// host reports ten times a second. Without choose a Table places the jobs.
+func simulate(work []float64, parallel int, cpus float64, choose func(map[names.Host][]float64) names.Host) float64 {
+	const tick = 0.005
+	tab := four()
+	left := map[names.Host][]float64{}
+	var meters [5]*Meter
+	var usage [5]float64
+	for n := range meters {
+		meters[n] = NewMeter(cpus)
+	}
+	running, next := 0, 0
+	for step := 0; ; step++ {
+		now := start.Add(time.Duration(float64(step) * tick * 1e9))
+		for running < parallel && next < len(work) {
+			var n names.Host
+			if choose != nil {
+				n = choose(left)
+			} else {
+				n = tab.Take(now, auto()).Host
+			}
+			left[n] = append(left[n], work[next])
+			next++
+			running++
+		}
+		if running == 0 {
+			return float64(step) * tick
+		}
+		for n := names.Host(1); n <= 4; n++ {
+			share := cpus * tick / float64(max(1, len(left[n])))
+			var still []float64
+			for _, w := range left[n] {
+				usage[n] += share
+				if w -= share; w > 0 {
+					still = append(still, w)
+				} else {
+					tab.Done(n)
+					running--
+				}
+			}
+			left[n] = still
+			if step%20 == 19 {
+				load := meters[n].Sample(now, time.Duration(usage[n]*1e9))
+				tab.Report(now, n, Report{Slots: 2, Jobs: len(still), Load: load, CPUs: cpus})
+			}
+		}
+	}
+}
