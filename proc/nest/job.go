@@ -1,0 +1,273 @@
+package nest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
+)
+
+// States of a job in the init.
+const (
+	jobStarting = iota // cloned, not known to have become its program
+	jobRunning
+	jobFailed // a step before execve failed, and the daemon knows
+	jobEnded  // its process has; descendants may live
+)
+
+// guardEvery is how often the cursor is looked at while processes live.
+const guardEvery = 10 * time.Millisecond
+
+// job is one process that the daemon asked for.
+type job struct {
+	id    uint64
+	pid   int
+	group *jobGroup
+	state int
+	early []*Event // what came while starting
+}
+
+func errnoOf(err error) syscall.Errno {
+	if err == nil {
+		return 0
+	}
+	errno := syscall.EIO
+	_ = errors.As(err, &errno)
+	return errno
+}
+
+// start makes the process and answers the daemon. It takes over fds.
+func (s *server) start(id uint64, spec Spec, slots []slot, fds []int) {
+	pid, err := s.launch(id, spec, slots, fds)
+	e := newMessage(msgStarted)
+	e.uint(id)
+	e.int(int64(pid))
+	if err != nil {
+		e.uint(uint64(errnoOf(err)))
+		e.string(err.Error())
+		_ = s.conn.write(e)
+		return
+	}
+	e.uint(0)
+	e.string("")
+	_ = s.conn.write(e) // before any event of the job: it becomes running below
+	for {
+		s.mu.Lock()
+		j := s.jobs[id]
+		early := j.early
+		if j.early = nil; len(early) == 0 {
+			j.state = jobRunning
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		for _, ev := range early {
+			s.tell(j, ev)
+		}
+		if early[len(early)-1].Kind == Exited {
+			return // it may be forgotten by now
+		}
+	}
+}
+
+func (s *server) launch(id uint64, spec Spec, slots []slot, fds []int) (int, error) {
+	defer closeAll(fds)
+	var report [2]int
+	if err := unix.Pipe2(report[:], unix.O_CLOEXEC); err != nil {
+		return 0, fmt.Errorf("pipe: %w", err)
+	}
+	defer unix.Close(report[0])
+	p, err := s.program(spec, slots, fds, report[1])
+	if err != nil {
+		unix.Close(report[1])
+		return 0, err
+	}
+	g, err := s.groups.take()
+	if err != nil {
+		unix.Close(report[1])
+		return 0, err
+	}
+	j := &job{id: id, group: g}
+	s.cursor.guard()
+	s.mu.Lock()
+	pid, errno := sys.Clone(p, sys.CloneOptions{Pid: spec.Pid, Cgroup: g.fd, Report: report[1]})
+	unix.Close(report[1])
+	if errno != 0 {
+		s.mu.Unlock()
+		s.groups.collect(g) // nothing was ever in it
+		if errno == syscall.EEXIST {
+			return 0, fmt.Errorf("pid %d is in use in the nest: %w", spec.Pid, errno)
+		}
+		return 0, fmt.Errorf("clone: %w", errno)
+	}
+	j.pid = pid
+	s.jobs[id], s.byPid[pid] = j, j
+	s.made++
+	s.children.Signal()
+	if !s.guarding {
+		s.guarding = true
+		go s.guard()
+	}
+	s.mu.Unlock()
+	if err := failure(p, report[0]); err != nil {
+		s.mu.Lock()
+		j.state = jobFailed
+		if len(j.early) > 0 && j.early[len(j.early)-1].Kind == Exited {
+			s.endLocked(j)
+		}
+		s.mu.Unlock()
+		return 0, err
+	}
+	return pid, nil
+}
+
+// failure waits for execve to succeed or a step to fail.
+func failure(p *sys.Program, fd int) error {
+	var buf [8]byte
+	for {
+		n, err := unix.Read(fd, buf[:])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err != nil:
+			return fmt.Errorf("report pipe: %w", err)
+		case n < len(buf):
+			return nil // end of file: close-on-exec
+		}
+		step, errno := binary.NativeEndian.Uint32(buf[:4]), binary.NativeEndian.Uint32(buf[4:])
+		return fmt.Errorf("%s: %w", p.StepName(int(step)), syscall.Errno(errno))
+	}
+}
+
+// reap waits for every child of the init, orphans of the nest too, and tells the daemon about its jobs.
+func (s *server) reap() {
+	for {
+		s.mu.Lock()
+		seen := s.made
+		s.mu.Unlock()
+		var ws unix.WaitStatus
+		var ru unix.Rusage
+		pid, err := unix.Wait4(-1, &ws, unix.WUNTRACED|unix.WCONTINUED|unix.WALL, &ru)
+		switch {
+		case err == syscall.ECHILD:
+			s.mu.Lock()
+			for s.made == seen {
+				s.children.Wait()
+			}
+			s.mu.Unlock()
+			continue
+		case err != nil:
+			continue // EINTR
+		}
+		ev := &Event{Status: syscall.WaitStatus(ws), User: duration(ru.Utime), System: duration(ru.Stime), MaxRSS: ru.Maxrss}
+		switch {
+		case ws.Stopped():
+			ev.Kind = Stopped
+		case ws.Continued():
+			ev.Kind = Continued
+		default:
+			ev.Kind = Exited
+		}
+		s.sort(pid, ev)
+	}
+}
+
+// sort passes an event of a child on according to the state of its job.
+func (s *server) sort(pid int, ev *Event) {
+	s.mu.Lock()
+	j := s.byPid[pid]
+	if j == nil {
+		s.mu.Unlock()
+		return // an orphan
+	}
+	if ev.Kind == Exited {
+		delete(s.byPid, pid)
+	}
+	switch j.state {
+	case jobStarting:
+		j.early = append(j.early, ev)
+	case jobFailed:
+		if ev.Kind == Exited {
+			s.endLocked(j)
+		}
+	default:
+		defer s.tell(j, ev)
+	}
+	s.mu.Unlock()
+}
+
+func duration(t unix.Timeval) time.Duration { return time.Duration(t.Nano()) }
+
+// tell sends an event to the daemon. At the end the job is forgotten, unless descendants are left.
+func (s *server) tell(j *job, ev *Event) {
+	if ev.Kind == Exited {
+		s.mu.Lock()
+		s.endLocked(j)
+		s.mu.Unlock()
+	}
+	e := newMessage(msgEvent)
+	e.uint(j.id)
+	ev.encode(e)
+	_ = s.conn.write(e)
+}
+
+func (s *server) endLocked(j *job) {
+	j.state = jobEnded
+	if s.groups.collect(j.group) {
+		delete(s.jobs, j.id)
+	}
+}
+
+// signal sends a signal to the process of a job or to its process group.
+func (s *server) signal(id uint64, sig int, code int32, value int64, group bool) syscall.Errno {
+	s.mu.Lock()
+	defer s.mu.Unlock() // the process cannot be reaped, nor its number given again, as long as byPid has it
+	j := s.jobs[id]
+	if j == nil || s.byPid[j.pid] != j {
+		return syscall.ESRCH
+	}
+	switch {
+	case group:
+		return errnoOf(unix.Kill(-j.pid, syscall.Signal(sig)))
+	case code < 0:
+		return sys.Sigqueue(j.pid, sig, code, value)
+	}
+	return errnoOf(unix.Kill(j.pid, syscall.Signal(sig)))
+}
+
+// kill ends the whole tree of a job.
+func (s *server) kill(id uint64) syscall.Errno {
+	s.mu.Lock()
+	defer s.mu.Unlock() // the group cannot become another job's meanwhile
+	j := s.jobs[id]
+	if j == nil {
+		return 0 // nothing of it is left
+	}
+	return s.groups.kill(j.group)
+}
+
+// guard looks at the cursor regularly while anything lives that could fork, and forgets jobs whose descendants are gone.
+func (s *server) guard() {
+	t := time.NewTicker(guardEvery)
+	defer t.Stop()
+	for range t.C {
+		s.cursor.guard()
+		s.mu.Lock()
+		for id, j := range s.jobs {
+			if j.state == jobEnded && s.groups.collect(j.group) {
+				delete(s.jobs, id)
+			}
+		}
+		if len(s.jobs) == 0 {
+			s.guarding = false
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+	}
+}

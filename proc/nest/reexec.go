@@ -1,0 +1,167 @@
+package nest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// initArg marks the daemon's binary run again as a nest's init.
+const initArg = "nest-init"
+
+// initSocket is the init's end of the socket.
+const initSocket = 3
+
+// Reexec runs the init of a nest when args (os.Args) say so, and returns true when it is done: main then just returns. Call it
+// first in main.
+func Reexec(args []string) bool {
+	if len(args) != 2 || args[0] != "onehost-nest" || args[1] != initArg {
+		return false
+	}
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "onehost: the nest's init is started by onehostd only")
+		return true
+	}
+	runInit()
+	return true
+}
+
+// server is the init of a nest.
+type server struct {
+	conn   *conn
+	groups *groups
+	cursor *cursor
+	limits limits
+	abort  int // FUSE abort file, or -1
+
+	mu       sync.Mutex // guards what follows; held across clone, so that the reaper knows every child
+	children sync.Cond  // a child has been made
+	jobs     map[uint64]*job
+	byPid    map[int]*job
+	made     int  // children made so far
+	guarding bool // guard is running
+}
+
+func runInit() {
+	unix.CloseOnExec(initSocket)
+	c, err := newConn(initSocket)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	// A handler for every signal, which clone resets: processes of the nest cannot end the init, and nothing is inherited as
+	// ignored. Nobody reads the channel, so signals are dropped.
+	signal.Notify(make(chan os.Signal, 1))
+	kind, d, fds, err := c.read()
+	if err != nil || kind != msgSetup || len(fds) == 0 {
+		return
+	}
+	s := decodeSetup(d)
+	if d.err != nil {
+		return
+	}
+	srv := &server{conn: c, groups: &groups{dir: fds[0]}, abort: -1, jobs: map[uint64]*job{}, byPid: map[int]*job{}}
+	srv.children.L = &srv.mu
+	if s.Abort && len(fds) > 1 {
+		srv.abort = fds[1]
+	}
+	setUp := make(chan *tree, 1)
+	go func() { // apart, so that the end of the daemon is seen while the file server does not answer
+		t, err := srv.setUp(s)
+		srv.ready(t, err)
+		if err == nil {
+			setUp <- t
+			srv.reap()
+		}
+	}()
+	srv.serve()
+}
+
+func (s *server) setUp(cfg setup) (*tree, error) {
+	if _, err := unix.Setsid(); err != nil { // jobs' groups are in this session: see the package comment
+		return nil, fmt.Errorf("setsid: %w", err)
+	}
+	if err := unix.Sethostname([]byte(cfg.Hostname)); err != nil {
+		return nil, fmt.Errorf("host name %q: %w", cfg.Hostname, err)
+	}
+	t, err := makeTree(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if s.cursor, err = newCursor(t.proc, cfg.PidFirst, cfg.PidLast); err != nil {
+		return nil, err
+	}
+	s.limits = ownLimits()
+	unix.Umask(0)
+	return t, nil
+}
+
+func (s *server) ready(t *tree, err error) {
+	e := newMessage(msgReady)
+	if err != nil {
+		errno := syscall.EIO
+		_ = errors.As(err, &errno)
+		e.uint(uint64(errno))
+		e.string(err.Error())
+		_ = s.conn.write(e) // nobody to tell but the daemon
+		return
+	}
+	for _, text := range t.log {
+		l := newMessage(msgLog)
+		l.string(text)
+		_ = s.conn.write(l)
+	}
+	e.uint(0)
+	e.string("")
+	var fds []int
+	if t.pts >= 0 {
+		fds = append(fds, t.pts)
+	}
+	_ = s.conn.write(e, fds...)
+}
+
+// serve reads orders until the daemon is gone. When it returns the init exits and the kernel ends the nest.
+func (s *server) serve() {
+	for {
+		kind, d, fds, err := s.conn.read()
+		if err != nil {
+			break
+		}
+		switch kind {
+		case msgStart:
+			id := d.uint()
+			spec, slots := decodeSpec(d)
+			if d.err != nil {
+				closeAll(fds)
+				continue
+			}
+			go s.start(id, spec, slots, fds)
+		case msgSignal:
+			id, seq := d.uint(), d.uint()
+			sig, code, value, group := int(d.int()), int32(d.int()), d.int(), d.bool()
+			s.done(seq, s.signal(id, sig, code, value, group))
+		case msgKill:
+			id, seq := d.uint(), d.uint()
+			s.done(seq, s.kill(id))
+		case msgBye:
+			return
+		default:
+			closeAll(fds)
+		}
+	}
+	if s.abort >= 0 { // the daemon died: nobody will answer for the root any more
+		_, _ = unix.Write(s.abort, []byte("1"))
+	}
+}
+
+func (s *server) done(seq uint64, errno syscall.Errno) {
+	e := newMessage(msgDone)
+	e.uint(seq)
+	e.uint(uint64(errno))
+	_ = s.conn.write(e)
+}

@@ -1,0 +1,27 @@
+//go:build linux
+
+package sys
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// siginfo is the head of the kernel's siginfo_t on 64-bit machines, as rt_sigqueueinfo reads it.
+type siginfo struct {
+	signo, errno, code, _ int32
+	pid                   int32
+	uid                   uint32
+	value                 int64
+	_                     [128 - 32]byte
+}
+
+// Sigqueue sends a signal with a code and a value to one process. The kernel takes only codes below 0 other than SI_TKILL for a
+// process other than the caller (EPERM).
+func Sigqueue(pid, sig int, code int32, value int64) syscall.Errno {
+	si := &siginfo{signo: int32(sig), code: code, value: value, pid: int32(unix.Getpid()), uid: uint32(unix.Getuid())}
+	_, _, errno := syscall.RawSyscall(unix.SYS_RT_SIGQUEUEINFO, uintptr(pid), uintptr(sig), uintptr(unsafe.Pointer(si)))
+	return errno
+}
