@@ -1,4 +1,3 @@
-// Package link carries messages between hosts: calls, streams and notes, both ways over one connection.
 package link
 
 import (

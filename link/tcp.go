@@ -1,0 +1,60 @@
+package link
+
+import (
+	"crypto/tls"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// userTimeout is how long the kernel goes on with a peer that acknowledges nothing or keeps its window shut. It is
+	// the last resort: membership notices a dead host sooner, and drops its connections.
+	userTimeout = 10 * time.Second
+	// unsent is how much the kernel takes ahead of what the network does: what it has taken cannot be overtaken.
+	unsent = 128 << 10
+)
+
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 5}
+
+// tune sets the options of a TCP socket before it connects or listens. A kernel that lacks one works without it.
+func tune(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout/time.Millisecond))
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
+	})
+}
+
+// rawOf gives the connection under TLS, if there is TLS.
+func rawOf(c net.Conn) net.Conn {
+	if t, ok := c.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return c
+}
+
+// closeRaw closes without TLS's parting word, which could wait for a peer that reads nothing.
+func closeRaw(c net.Conn) { _ = rawOf(c).Close() }
+
+// roomOf makes the test whether a write of directWrite bytes will surely not block: the socket must hold little that
+// is not yet acknowledged. For what is not a socket there is nothing to ask.
+func roomOf(c net.Conn) func() bool {
+	sc, ok := rawOf(c).(syscall.Conn)
+	if !ok {
+		return func() bool { return true }
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return func() bool { return false }
+	}
+	var n int
+	ask := func(fd uintptr) {
+		var err error
+		if n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err != nil {
+			n = directWrite
+		}
+	}
+	return func() bool { return raw.Control(ask) == nil && n < directWrite } // called under writer.mu
+}
