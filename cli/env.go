@@ -105,8 +105,7 @@ func exitStatus(stderr io.Writer, root, cmd *cobra.Command, err error) int {
 	if err == nil {
 		return 0
 	}
-	var s *statusError
-	if errors.As(err, &s) {
+	if s, ok := errors.AsType[*statusError](err); ok {
 		if s.err != nil {
 			tell(stderr, s.err)
 		}

@@ -4,7 +4,8 @@ import (
 	"testing"
 
 	"github.com/onehost/onehost/cli"
-	"github.com/onehost/onehost/cli/mancheck")
+	"github.com/onehost/onehost/cli/mancheck"
+)
 
 // The pages of section 1 and the commands agree. split is joined to the command line on a higher floor, where its
 // commands are held against its page.

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Runs every test: those of the rooms under the race detector, then those from outside over real hosts. A test that
+# skipped although this machine could have run it is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/packages.sh mandoc make gcc=build-essential python3 tmux strace gdb
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+status=0
+run() { go test -v -count=1 "$@" 2>&1 | tee -a "$log" | scripts/brief.awk || status=1; }
+
+outside=$(go list ./... | grep -E '/(e2e|split)(/|$)' || true)
+# shellcheck disable=SC2046,SC2086 # words are wanted
+run -race -timeout 10m $(go list ./... | grep -vE '/(e2e|split)(/|$)')
+if [ -n "$outside" ]; then
+    # shellcheck disable=SC2086
+    run -p 1 -timeout 12m $outside
+fi
+scripts/skips.awk "$log" || status=1
+exit $status
