@@ -130,7 +130,9 @@ type PlaceReply struct {
 	Job    uint64         `json:"job"`
 	Host   names.Host     `json:"host"`
 	Name   names.HostName `json:"name"`
-	Reason string         `json:"reason,omitempty"` // "no slot", "no host", "fallback" …
+	Reason string         `json:"reason,omitempty"` // "no slot", "no host", "home idle" …
+	// Refused: home is forbidden and no other host can take it.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // FD is one inherited descriptor of a process that goes elsewhere; the descriptors themselves come with the message, in

@@ -1,0 +1,154 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/onehost/onehost/control"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/place"
+)
+
+// handlers are the operations of the control socket.
+func (n *Node) handlers() map[string]control.Handler {
+	return map[string]control.Handler{
+		control.OpStatus:  n.anyone(n.serveStatus),
+		control.OpHosts:   n.anyone(n.serveHosts),
+		control.OpInit:    n.rootOnly(n.serveInit),
+		control.OpToken:   n.rootOnly(n.serveToken),
+		control.OpJoin:    n.rootOnly(n.serveJoin),
+		control.OpLeave:   n.rootOnly(n.serveLeave),
+		control.OpSession: n.broker.ServeSession,
+		control.OpExec:    n.home.ServeExec,
+	}
+}
+
+// operation is one request with one reply.
+type operation func(ctx context.Context, body json.RawMessage) (any, error)
+
+func (n *Node) anyone(op operation) control.Handler {
+	return func(ctx context.Context, _ control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
+		for _, f := range files {
+			f.Close()
+		}
+		reply, err := op(ctx, body)
+		if err != nil {
+			return err
+		}
+		return c.Send(reply)
+	}
+}
+
+func (n *Node) rootOnly(op operation) control.Handler {
+	any := n.anyone(op)
+	return func(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
+		if who.UID != 0 {
+			return fmt.Errorf("only root may change who is in the cluster: try again with sudo: %w", syscall.EPERM)
+		}
+		return any(ctx, who, c, body, files)
+	}
+}
+
+func (n *Node) serveStatus(context.Context, json.RawMessage) (any, error) {
+	num, inc, name, cluster := n.member.Self()
+	return control.StatusReply{Cluster: cluster, Name: name, Number: num, Incarnation: inc, Addr: n.member.Addr(), Version: n.cfg.Version}, nil
+}
+
+func (n *Node) serveHosts(context.Context, json.RawMessage) (any, error) {
+	self, _, _, cluster := n.member.Self()
+	if cluster == "" {
+		return nil, errNoCluster
+	}
+	reply := control.HostsReply{Hosts: []control.Host{}}
+	for _, h := range n.member.View().Hosts {
+		row := control.Host{
+			Name: h.Name, Number: h.Number, Incarnation: h.Incarnation, State: string(h.State), Since: h.Since,
+			Address: h.Addr, Slots: h.Slots,
+		}
+		if r, ok := n.report(self, h.Number); ok {
+			row.Slots, row.Jobs, row.Load = r.Slots, r.Jobs, r.Load
+		}
+		reply.Hosts = append(reply.Hosts, row)
+	}
+	return reply, nil
+}
+
+// report gives what a host last said of its load.
+func (n *Node) report(self, h names.Host) (place.Report, bool) {
+	if h == self {
+		return n.ownReport(), true
+	}
+	data, at := n.member.Load(h)
+	var r place.Report
+	if at.IsZero() || r.UnmarshalBinary(data) != nil {
+		return place.Report{}, false
+	}
+	return r, true
+}
+
+func (n *Node) serveInit(ctx context.Context, body json.RawMessage) (any, error) {
+	var r control.InitRequest
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, err
+	}
+	if err := n.member.Init(ctx, r.Cluster, n.nameOr(r.Name), n.addrOr(r.Addr)); err != nil {
+		return nil, err
+	}
+	return n.serveStatus(ctx, nil)
+}
+
+func (n *Node) serveToken(ctx context.Context, body json.RawMessage) (any, error) {
+	var r control.TokenRequest
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, err
+	}
+	token, addr, err := n.member.Token(ctx, r.Rotate)
+	return control.TokenReply{Token: token, Addr: addr}, err
+}
+
+func (n *Node) serveJoin(ctx context.Context, body json.RawMessage) (any, error) {
+	var r control.JoinRequest
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, err
+	}
+	if err := n.member.Join(ctx, r.Addr, r.Token, n.nameOr(r.Name), n.addrOr(r.SelfAddr)); err != nil {
+		return nil, err
+	}
+	return n.serveStatus(ctx, nil)
+}
+
+func (n *Node) serveLeave(ctx context.Context, body json.RawMessage) (any, error) {
+	var r control.LeaveRequest
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, err
+	}
+	host := names.Here
+	if r.Host != "" {
+		h, ok := n.member.View().ByName(r.Host)
+		if !ok {
+			return nil, fmt.Errorf("no host %q in this cluster: 'onehost hosts' lists them: %w", r.Host, syscall.ENOENT)
+		}
+		host = h.Number
+	}
+	if err := n.member.Leave(ctx, host); err != nil {
+		return nil, err
+	}
+	return n.serveStatus(ctx, nil)
+}
+
+func (n *Node) nameOr(name names.HostName) names.HostName {
+	if name != "" {
+		return name
+	}
+	return n.cfg.Name
+}
+
+func (n *Node) addrOr(addr string) string {
+	if addr != "" {
+		return addr
+	}
+	return n.cfg.Listen
+}

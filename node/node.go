@@ -1,0 +1,167 @@
+// Package node is the daemon's wiring: it builds every part, joins them through the small interfaces they declare, and
+// starts and stops them in order. It holds no logic of its own.
+//
+// Start order: the parts that serve links (file server, descriptors, jobs) register on the router; the member part opens
+// the listener and the registry; the followers of views start; the control socket opens last, so that whoever gets
+// an answer gets a whole daemon. Stop order is the reverse.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/onehost/onehost/control"
+	"github.com/onehost/onehost/dev"
+	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/member"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/netfs"
+	"github.com/onehost/onehost/proc/jobs"
+)
+
+// errNoCluster answers what needs a cluster while there is none.
+var errNoCluster = fmt.Errorf("this host is in no cluster: 'onehost init NAME' makes one, 'onehost join ADDR --token T' joins one: %w", syscall.ENOTCONN)
+
+// Config is what a daemon is started with.
+type Config struct {
+	Control string         // path of the control socket; empty: control.DefaultPath
+	State   string         // directory of what must outlive the daemon; empty: member.DefaultStateDir
+	Run     string         // directory of mounts; empty: beside the control socket
+	Listen  string         // host:port that peers reach this host by; empty: chosen at init or join
+	Name    names.HostName // empty: the kernel's host name
+	Version string
+	Log     *slog.Logger
+}
+
+// Node is a running daemon.
+type Node struct {
+	cfg    Config
+	router *link.Router
+	files  *netfs.Server
+	trees  *trees
+	devs   *dev.Server
+	home   *jobs.Home
+	helper *jobs.Helper
+	broker *jobs.Broker
+	member *member.Member
+	server *control.Server
+	meter  *meter
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// Start brings a daemon up. It does not wait for other hosts.
+func Start(cfg Config) (_ *Node, err error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, router: link.NewRouter()}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	if n.meter, err = newMeter(); err != nil {
+		return nil, err
+	}
+	if n.files, err = netfs.NewServer(netfs.ServerConfig{Root: "/", Log: cfg.Log}); err != nil {
+		return nil, fmt.Errorf("file server: %w", err)
+	}
+	n.files.Register(n.router)
+	n.devs = dev.NewServer(cfg.Log)
+	n.devs.Register(n.router)
+	n.trees = newTrees(n)
+	n.helper = jobs.NewHelper(jobs.HelperConfig{Mount: n.trees.mount, Files: helperFiles{dev.NewClient(cfg.Log)}, Log: cfg.Log})
+	n.helper.Register(n.router)
+	leases := &jobs.Leases{}
+	n.home = jobs.NewHome(jobs.HomeConfig{Tree: n.files, Files: homeFiles{n.devs}, Links: lateLinks{n}, Lease: leases.Lease})
+	n.broker = jobs.NewBroker(jobs.BrokerConfig{Home: n.home, Cluster: (*cluster)(n), Warm: n.warm})
+	n.member, err = member.Open(member.Config{
+		StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("membership: %w", err)
+	}
+	n.wg.Add(2)
+	go func() { defer n.wg.Done(); n.follow(ctx) }()
+	go func() { defer n.wg.Done(); n.meter.run(ctx, cfg.Log) }()
+	if n.server, err = control.Listen(cfg.Control, n.handlers()); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// lateLinks gives connections through the member part, which is opened after the parts that use it.
+type lateLinks struct{ n *Node }
+
+func (l lateLinks) Conn(ctx context.Context, h names.Host) (*link.Conn, error) {
+	return l.n.member.Conn(ctx, h)
+}
+
+// Close stops everything and waits for it: sessions first, then the work done for others, then the cluster.
+func (n *Node) Close() error {
+	if n.server != nil {
+		n.server.Close()
+	}
+	n.cancel()
+	n.wg.Wait()
+	if n.helper != nil {
+		n.helper.Close()
+	}
+	var err error
+	if n.member != nil {
+		err = n.member.Close()
+	}
+	if n.devs != nil {
+		n.devs.Close()
+	}
+	if n.files != nil {
+		n.files.Close()
+	}
+	return err
+}
+
+func (c *Config) complete() error {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Control == "" {
+		c.Control = control.DefaultPath
+	}
+	if c.Run == "" {
+		c.Run = filepath.Dir(c.Control)
+	}
+	if c.State == "" {
+		c.State = member.DefaultStateDir
+	}
+	if c.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return err
+		}
+		short, _, _ := strings.Cut(strings.ToLower(host), ".")
+		if c.Name, err = names.ParseHostName(short); err != nil {
+			return fmt.Errorf("%w; give another one with --name", err)
+		}
+	}
+	if c.Listen != "" {
+		if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+			return fmt.Errorf("--listen %q: want HOST:PORT: %w", c.Listen, err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("onehostd must be root: it makes name spaces and mounts, and acts for every user: start it with sudo or as a service")
+	}
+	return nil
+}

@@ -1,0 +1,15 @@
+// Package jobs is the daemon's part in a remote process: the home's end and the helper's end of one stream.
+//
+// Terms. A job is one process sent elsewhere with all its descendants there. Its image is what the home read of it at its
+// exec: arguments, environment, credentials, limits, descriptors. A session is one `onehost run`; the control
+// connection that opened it is its life. Home is where the process was born, the helper where it runs.
+//
+// The home (Home) answers the control socket: it reads the image from /proc, so that a caller can claim nothing, keeps
+// it until the job has ended so that it can begin again on another host, and passes orders and events between the session
+// and the helper. The helper (Helper) keeps one nest for each home and runs jobs in it.
+//
+// Order at the end of a job, on which make relies: its output has been forwarded, its writes are at the home, the
+// descriptors the home kept for it are closed; then the status is told.
+//
+// Locks: Home.mu, Helper.mu and Broker.mu are leaves; nothing blocks under them.
+package jobs

@@ -1,0 +1,238 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/proc/jobs/jobspb"
+	"github.com/onehost/onehost/proc/nest"
+)
+
+// Tree is the tree of a home on this helper.
+type Tree interface {
+	Root() string        // directory that is the root of the nest
+	Binds() []nest.Bind  // mounts on top of it
+	AbortFile() *os.File // aborts the FUSE connection when written to; nil if there is none
+	Applied(ctx context.Context, seq uint64) error
+	Flush(ctx context.Context) error // every write is at the home
+	Abort()                          // the home is gone: everything fails at once
+	Unmount(ctx context.Context) error
+}
+
+// HelperFiles makes the descriptors of a job from what the home described.
+type HelperFiles interface {
+	Open(ctx context.Context, conn *link.Conn, desc []byte, t Tree) ([]nest.FD, FileSet, error)
+}
+
+// FileSet is the descriptors of one job.
+type FileSet interface {
+	Drain(ctx context.Context) error // everything written to them is at the home
+	Close()
+}
+
+// HelperConfig is what a Helper is made of.
+type HelperConfig struct {
+	Mount func(ctx context.Context, home link.Peer) (Tree, error)
+	Files HelperFiles
+	Log   *slog.Logger
+}
+
+// Helper is the helper's end of jobs: one nest for each home.
+type Helper struct {
+	cfg HelperConfig
+
+	mu     sync.Mutex
+	homes  map[names.Host]*home
+	jobs   int
+	closed bool
+}
+
+// home is the nest of one life of one home; ready is closed when it is made or could not be.
+type home struct {
+	incarnation names.Incarnation
+	ready       chan struct{}
+	err         error
+	tree        Tree
+	nest        *nest.Nest
+}
+
+// NewHelper makes the helper's end.
+func NewHelper(cfg HelperConfig) *Helper {
+	return &Helper{cfg: cfg, homes: map[names.Host]*home{}}
+}
+
+// Register serves the stream of jobs on r.
+func (h *Helper) Register(r *link.Router) {
+	r.HandleStream(Method, h.serve)
+	r.HandleCall(WarmMethod, h.serveWarm)
+}
+
+// Jobs says how many jobs run here now.
+func (h *Helper) Jobs() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.jobs
+}
+
+// serve runs one job. The stream's end is the job's: when the home or the link goes, ctx ends and all of it is killed.
+func (h *Helper) serve(ctx context.Context, r *link.Request, s *link.Stream) error {
+	var x jobspb.Exec
+	if err := proto.Unmarshal(r.Body, &x); err != nil {
+		return fmt.Errorf("bad exec message: %w: %w", err, syscall.EBADMSG)
+	}
+	h.mu.Lock()
+	h.jobs++
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		h.jobs--
+		h.mu.Unlock()
+	}()
+	send := func(ev *jobspb.Event) error {
+		msg, err := proto.Marshal(ev)
+		if err != nil {
+			return err
+		}
+		return s.Send(ctx, msg)
+	}
+	if err := h.run(ctx, r, s, &x, send); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		h.cfg.Log.Warn("job refused", "home", r.From.Name, "pid", x.Pid, "err", err)
+		return send(&jobspb.Event{Kind: jobspb.Event_REFUSED, Reason: err.Error()})
+	}
+	return nil
+}
+
+// run starts the job and follows it; an error means that it never ran.
+func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jobspb.Exec, send func(*jobspb.Event) error) error {
+	hm, err := h.open(ctx, r.From, x.Home)
+	if err != nil {
+		return err
+	}
+	if err := hm.tree.Applied(ctx, x.FsSeq); err != nil {
+		return err
+	}
+	fds, set, err := h.cfg.Files.Open(ctx, r.Conn, x.Fds, hm.tree)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	p, err := hm.nest.Start(ctx, spec(x, fds))
+	if err != nil {
+		return err
+	}
+	if err := send(&jobspb.Event{Kind: jobspb.Event_STARTED}); err != nil {
+		h.kill(p)
+	}
+	orders, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		for {
+			msg, err := s.Recv(orders)
+			var o jobspb.Order
+			if err != nil || proto.Unmarshal(msg, &o) != nil {
+				if orders.Err() == nil {
+					h.kill(p) // the home closed its side: the session is gone
+				}
+				return
+			}
+			if err := hm.tree.Applied(orders, o.FsSeq); err != nil {
+				continue
+			}
+			if err := p.Signal(o.Signal, o.Code, o.Value, o.Group); err != nil && !errors.Is(err, unix.ESRCH) {
+				h.cfg.Log.Warn("signal", "home", r.From.Name, "pid", x.Pid, "signal", o.Signal, "err", err)
+			}
+		}
+	}()
+	// The end of ctx kills the job; its events still come, and the last of them ends the loop, so that nothing is left
+	// when this returns.
+	defer context.AfterFunc(ctx, func() { h.kill(p) })()
+	for ev := range p.Events() {
+		switch ev.Kind {
+		case nest.Stopped:
+			_ = send(&jobspb.Event{Kind: jobspb.Event_STOPPED, Signal: int32(ev.Status.StopSignal())})
+		case nest.Continued:
+			_ = send(&jobspb.Event{Kind: jobspb.Event_CONTINUED})
+		case nest.Exited:
+			_ = send(h.ended(ctx, hm, set, ev)) // a home that is gone needs no status
+			return nil
+		case nest.Lost:
+			h.forget(r.From.Number, hm)
+			_ = send(&jobspb.Event{Kind: jobspb.Event_REFUSED, Reason: "its nest died"})
+			return nil
+		}
+	}
+	return nil
+}
+
+// kill ends all of a job. A failure means that the nest itself is gone, and the job with it.
+func (h *Helper) kill(p *nest.Process) {
+	if err := p.Kill(); err != nil && !errors.Is(err, unix.ESRCH) {
+		h.cfg.Log.Warn("killing a job", "pid", p.Pid, "err", err)
+	}
+}
+
+// flushTime bounds the wait for a job's last writes and output to reach a home that answers.
+const flushTime = 5 * time.Minute
+
+// ended brings a job's output and writes home and makes its last event. A write that failed late is told, and
+// a status of success does not survive it.
+func (h *Helper) ended(ctx context.Context, hm *home, set FileSet, ev nest.Event) *jobspb.Event {
+	out := &jobspb.Event{
+		Kind:   jobspb.Event_EXITED,
+		UserNs: ev.User.Nanoseconds(), SystemNs: ev.System.Nanoseconds(), MaxRss: ev.MaxRSS << 10,
+	}
+	if ev.Status.Signaled() {
+		out.Signal, out.Core = int32(ev.Status.Signal()), ev.Status.CoreDump()
+	} else {
+		out.Code = int32(ev.Status.ExitStatus())
+	}
+	ctx, cancel := context.WithTimeout(ctx, flushTime)
+	defer cancel()
+	err := set.Drain(ctx)
+	if ferr := hm.tree.Flush(ctx); ferr != nil {
+		err = ferr
+	}
+	if err != nil {
+		out.Reason = "writing to the home: " + err.Error()
+		if out.Code == 0 && out.Signal == 0 {
+			out.Code = 1
+		}
+	}
+	return out
+}
+
+func spec(x *jobspb.Exec, fds []nest.FD) nest.Spec {
+	sp := nest.Spec{
+		Pid: int(x.Pid), Exe: x.Exe, Cwd: x.Cwd, Umask: x.Umask, Nice: int(x.Nice),
+		Argv: stringsOf(x.Argv), Env: stringsOf(x.Env),
+		SigMask: x.SigMask, SigIgnored: x.SigIgnored, Groups: x.Groups, NoNewPrivs: x.NoNewPrivs, FDs: fds,
+	}
+	copy(sp.UID[:], x.Uids)
+	copy(sp.GID[:], x.Gids)
+	for _, l := range x.Rlimits {
+		sp.Rlimits = append(sp.Rlimits, nest.Rlimit{Resource: int(l.Resource), Soft: l.Cur, Hard: l.Max})
+	}
+	return sp
+}
+
+func stringsOf(bs [][]byte) []string {
+	ss := make([]string, len(bs))
+	for i, b := range bs {
+		ss[i] = string(b)
+	}
+	return ss
+}

@@ -1,0 +1,293 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/onehost/onehost/control"
+	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/proc/jobs/jobspb"
+)
+
+// Method is the stream that carries a job.
+const Method = "proc.exec"
+
+// siKernel is the si_code of a signal the kernel itself sent, such as ^C at a terminal.
+const siKernel = 0x80
+
+// HomeTree is what a home needs of its file server: Drain makes every change so far known and gives the number that the
+// helper must have applied.
+type HomeTree interface {
+	Drain(ctx context.Context, to names.Host) (seq uint64, err error)
+}
+
+// HomeFiles ships inherited descriptors: ns are their numbers. An unshippable one is an error that is the reason.
+type HomeFiles interface {
+	Describe(ns []int, files []*os.File) (desc []byte, release func(), err error)
+}
+
+// Links gives the connection to a host.
+type Links interface {
+	Conn(ctx context.Context, h names.Host) (*link.Conn, error)
+}
+
+// HomeConfig is what a Home is made of.
+type HomeConfig struct {
+	Tree  HomeTree
+	Files HomeFiles
+	Links Links
+	Lease func(helper names.Host) (first, last int, err error)
+}
+
+// Home is the home's end of jobs.
+type Home struct {
+	cfg HomeConfig
+
+	mu   sync.Mutex
+	kept map[jobKey]*image // until the job has ended or its session has
+}
+
+type jobKey struct{ session, job uint64 }
+
+// image is what a home keeps of a job so that it can begin again.
+type image struct {
+	exec    *jobspb.Exec
+	release func() // closes the descriptors; more than once is allowed
+}
+
+// NewHome makes the home's end.
+func NewHome(cfg HomeConfig) *Home {
+	return &Home{cfg: cfg, kept: map[jobKey]*image{}}
+}
+
+// ServeExec handles control.OpExec. It returns when the job has ended, was refused or lost, or the session is gone.
+func (h *Home) ServeExec(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var req control.ExecRequest
+	if err := json.Unmarshal(body, &req); err != nil {
+		closeAll(files)
+		return fmt.Errorf("bad exec request: %w: %w", err, syscall.EINVAL)
+	}
+	conn, err := h.cfg.Links.Conn(ctx, req.Host)
+	if err != nil {
+		closeAll(files)
+		return c.Send(control.JobEvent{Kind: lostOr(req.Again, control.JobRefused), Host: req.Host, Reason: "host unreachable"})
+	}
+	key := jobKey{req.Session, req.Job}
+	img, err := h.image(who, key, &req, files)
+	if err != nil {
+		var why refusal
+		if errors.As(err, &why) {
+			return c.Send(control.JobEvent{Kind: control.JobRefused, Host: req.Host, Reason: string(why)})
+		}
+		return err
+	}
+	if !req.Again {
+		if err := c.Send(control.JobEvent{Kind: control.JobCaptured, Host: req.Host}); err != nil {
+			h.Drop(req.Session, req.Job)
+			return nil // the session is gone: nobody is left to tell
+		}
+	}
+	ev := h.drive(ctx, conn, c, &req, img)
+	if ev.Kind != control.JobLost {
+		h.Drop(req.Session, req.Job)
+	}
+	_ = c.Send(ev) // a session that is gone has dropped its jobs already
+	return nil
+}
+
+func lostOr(again bool, kind string) string {
+	if again {
+		return control.JobLost
+	}
+	return kind
+}
+
+// image gives the kept image of a job that begins again, or reads and keeps that of a new one.
+func (h *Home) image(who control.Caller, key jobKey, req *control.ExecRequest, files []*os.File) (*image, error) {
+	if req.Again {
+		closeAll(files)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		img := h.kept[key]
+		if img == nil {
+			return nil, fmt.Errorf("job %d of session %d is not known: %w", req.Job, req.Session, syscall.ESRCH)
+		}
+		return img, nil
+	}
+	if len(files) != len(req.FDs) {
+		closeAll(files)
+		return nil, fmt.Errorf("exec request: %d descriptors named, %d sent: %w", len(req.FDs), len(files), syscall.EINVAL)
+	}
+	x, err := readImage(who, req.Pid)
+	if err != nil {
+		closeAll(files)
+		return nil, err
+	}
+	ns := make([]int, len(req.FDs))
+	for i, fd := range req.FDs {
+		ns[i] = fd.N
+	}
+	desc, release, err := h.cfg.Files.Describe(ns, files)
+	if err != nil {
+		closeAll(files)
+		return nil, refusal(err.Error())
+	}
+	x.Session, x.Job, x.Fds = req.Session, req.Job, desc
+	img := &image{exec: x, release: sync.OnceFunc(release)}
+	h.mu.Lock()
+	h.kept[key] = img
+	h.mu.Unlock()
+	return img, nil
+}
+
+// Drop forgets the image of a job and closes its descriptors.
+func (h *Home) Drop(session, job uint64) {
+	h.mu.Lock()
+	img := h.kept[jobKey{session, job}]
+	delete(h.kept, jobKey{session, job})
+	h.mu.Unlock()
+	if img != nil {
+		img.release()
+	}
+}
+
+// DropSession forgets all images of a session.
+func (h *Home) DropSession(session uint64) {
+	var gone []*image
+	h.mu.Lock()
+	for k, img := range h.kept {
+		if k.session == session {
+			gone = append(gone, img)
+			delete(h.kept, k)
+		}
+	}
+	h.mu.Unlock()
+	for _, img := range gone {
+		img.release()
+	}
+}
+
+// drive runs the job on the helper and gives its last event.
+func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, req *control.ExecRequest, img *image) control.JobEvent {
+	lost := func(err error) control.JobEvent {
+		return control.JobEvent{Kind: control.JobLost, Host: req.Host, Reason: err.Error()}
+	}
+	about, err := h.about(req.Host)
+	if err != nil {
+		return lost(err)
+	}
+	seq, err := h.cfg.Tree.Drain(ctx, req.Host)
+	if err != nil {
+		return lost(err)
+	}
+	x := proto.CloneOf(img.exec)
+	x.FsSeq, x.Home = seq, about
+	// Arguments and environment may be megabytes, more than a header should be: they all travel as the body.
+	data, err := proto.Marshal(x)
+	if err != nil {
+		return lost(err)
+	}
+	s, err := conn.Open(ctx, Method, nil, data)
+	if err != nil {
+		return lost(err)
+	}
+	defer s.Reset(context.Canceled) // no-op after a clean end; otherwise the helper ends the job
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ordersDone := make(chan struct{})
+	go func() {
+		defer close(ordersDone)
+		defer cancel() // the session is gone: so is the job
+		h.orders(ctx, c, s, req.Host)
+	}()
+	defer func() {
+		// The reader of orders sits in Receive; an expired deadline wakes it, and the connection ends with us anyway.
+		_ = c.SetDeadline(time.Unix(1, 0))
+		<-ordersDone
+		_ = c.SetDeadline(time.Time{})
+	}()
+	for {
+		msg, err := s.Recv(ctx)
+		if err != nil {
+			return lost(err)
+		}
+		var ev jobspb.Event
+		if err := proto.Unmarshal(msg, &ev); err != nil {
+			return lost(err)
+		}
+		out := event(req.Host, &ev)
+		switch ev.Kind {
+		case jobspb.Event_EXITED:
+			img.release() // before anybody can know that it ended: readers of its pipes must see the end
+			return out
+		case jobspb.Event_REFUSED:
+			out.Kind = control.JobLost // the helper, not the job, said no; another one may take it
+			return out
+		}
+		if err := c.Send(out); err != nil {
+			return lost(err)
+		}
+	}
+}
+
+// about says what a helper must know to make the nest of this home.
+func (h *Home) about(helper names.Host) (*jobspb.Home, error) {
+	first, last, err := h.cfg.Lease(helper)
+	if err != nil {
+		return nil, err
+	}
+	hostname, err := os.Hostname()
+	return &jobspb.Home{Hostname: hostname, PidFirst: uint32(first), PidLast: uint32(last)}, err
+}
+
+// orders passes the session's signals on until the session or the job is gone.
+func (h *Home) orders(ctx context.Context, c *control.Conn, s *link.Stream, to names.Host) {
+	for {
+		var o control.JobOrder
+		files, err := c.Receive(&o)
+		closeAll(files)
+		if err != nil {
+			return
+		}
+		seq, err := h.cfg.Tree.Drain(ctx, to)
+		if err != nil {
+			return
+		}
+		msg, err := proto.Marshal(&jobspb.Order{
+			Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: o.Code == siKernel && o.Signal != int(unix.SIGCHLD), FsSeq: seq,
+		})
+		if err != nil || s.Send(ctx, msg) != nil {
+			return
+		}
+	}
+}
+
+func event(host names.Host, ev *jobspb.Event) control.JobEvent {
+	kinds := map[jobspb.Event_Kind]string{
+		jobspb.Event_STARTED: control.JobStarted, jobspb.Event_STOPPED: control.JobStopped,
+		jobspb.Event_CONTINUED: control.JobContinued, jobspb.Event_EXITED: control.JobExited,
+		jobspb.Event_REFUSED: control.JobRefused,
+	}
+	return control.JobEvent{
+		Kind: kinds[ev.Kind], Host: host, Code: int(ev.Code), Signal: int(ev.Signal), Core: ev.Core, Reason: ev.Reason,
+		User: time.Duration(ev.UserNs), System: time.Duration(ev.SystemNs), MaxRSS: ev.MaxRss,
+	}
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}

@@ -1,0 +1,174 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/proc/jobs/jobspb"
+	"github.com/onehost/onehost/proc/nest"
+)
+
+// unmountTime bounds the end of a nest whose home may be gone.
+const unmountTime = 10 * time.Second
+
+// makeTime bounds the making of a nest, which takes tens of milliseconds when the home answers.
+const makeTime = 30 * time.Second
+
+// open gives the nest of a home, making it at the first call; an earlier life's is ended. Several calls may wait for
+// one making.
+func (h *Helper) open(ctx context.Context, from link.Peer, about *jobspb.Home) (*home, error) {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil, fmt.Errorf("this helper is going down: %w", context.Canceled)
+	}
+	hm := h.homes[from.Number]
+	var old *home
+	if hm != nil && hm.incarnation != from.Incarnation {
+		old, hm = hm, nil
+	}
+	mine := hm == nil
+	if mine {
+		hm = &home{incarnation: from.Incarnation, ready: make(chan struct{})}
+		h.homes[from.Number] = hm
+	}
+	h.mu.Unlock()
+	if old != nil {
+		h.end(old)
+	}
+	if mine {
+		// The making outlives whoever asked first: others wait for it too.
+		making, cancel := context.WithTimeout(context.WithoutCancel(ctx), makeTime)
+		defer cancel()
+		hm.err = h.make(making, hm, from, about)
+		close(hm.ready)
+		if hm.err != nil {
+			h.forget(from.Number, hm)
+		}
+	}
+	select {
+	case <-hm.ready:
+		return hm, hm.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (h *Helper) make(ctx context.Context, hm *home, from link.Peer, about *jobspb.Home) error {
+	tree, err := h.cfg.Mount(ctx, from)
+	if err != nil {
+		return fmt.Errorf("mounting the tree of %s: %w", from.Name, err)
+	}
+	n, err := nest.Open(ctx, nest.Config{
+		Home: from.Number, HomeName: string(from.Name), Hostname: about.GetHostname(),
+		Root: tree.Root(), Binds: tree.Binds(), Abort: tree.AbortFile(),
+		PidFirst: int(about.GetPidFirst()), PidLast: int(about.GetPidLast()), Log: h.cfg.Log,
+	})
+	if err != nil {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmountTime)
+		defer cancel()
+		return fmt.Errorf("making the nest of %s: %w", from.Name, firstError(err, tree.Unmount(end)))
+	}
+	hm.tree, hm.nest = tree, n
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget drops hm if it is still the nest of that home, and ends it.
+func (h *Helper) forget(n names.Host, hm *home) {
+	h.mu.Lock()
+	mine := h.homes[n] == hm
+	if mine {
+		delete(h.homes, n)
+	}
+	h.mu.Unlock()
+	if mine {
+		h.end(hm)
+	}
+}
+
+// end takes a nest down. The tree is aborted first: a process that waits for a home that is gone must come
+// out of the kernel to die.
+func (h *Helper) end(hm *home) {
+	<-hm.ready
+	if hm.err != nil || hm.nest == nil {
+		return
+	}
+	hm.tree.Abort()
+	if err := hm.nest.Close(); err != nil {
+		h.cfg.Log.Warn("closing a nest", "err", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), unmountTime)
+	defer cancel()
+	if err := hm.tree.Unmount(ctx); err != nil {
+		h.cfg.Log.Warn("unmounting a home's tree", "err", err)
+	}
+}
+
+// HomeGone ends the nest of a home that failed or left. It returns when all its processes here are gone.
+func (h *Helper) HomeGone(n names.Host) {
+	h.mu.Lock()
+	hm := h.homes[n]
+	delete(h.homes, n)
+	h.mu.Unlock()
+	if hm != nil {
+		h.end(hm)
+	}
+}
+
+// Close ends every nest.
+func (h *Helper) Close() {
+	h.mu.Lock()
+	h.closed = true
+	all := h.homes
+	h.homes = map[names.Host]*home{}
+	h.mu.Unlock()
+	for _, hm := range all {
+		h.end(hm)
+	}
+}
+
+// WarmMethod is the call by which a home asks a helper to make its nest before the first job comes; the body is a
+// jobspb.Home.
+const WarmMethod = "proc.warm"
+
+func (h *Helper) serveWarm(ctx context.Context, r *link.Request) (link.Reply, error) {
+	var about jobspb.Home
+	if err := proto.Unmarshal(r.Body, &about); err != nil {
+		return link.Reply{}, fmt.Errorf("bad warm message: %w: %w", err, syscall.EBADMSG)
+	}
+	_, err := h.open(ctx, r.From, &about)
+	return link.Reply{}, err
+}
+
+// Warm asks a helper to make the nest of this home. It blocks until that is done, at most as long as ctx lives.
+func (h *Home) Warm(ctx context.Context, helper names.Host) error {
+	about, err := h.about(helper)
+	if err != nil {
+		return err
+	}
+	body, err := proto.Marshal(about)
+	if err != nil {
+		return err
+	}
+	conn, err := h.cfg.Links.Conn(ctx, helper)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Call(ctx, WarmMethod, nil, body)
+	return err
+}

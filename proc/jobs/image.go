@@ -1,0 +1,218 @@
+package jobs
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/control"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/proc/jobs/jobspb"
+)
+
+// refusal is why a process cannot go: its text is the reason people see, so it is short.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// status is what /proc/PID/status says of a process.
+type status struct {
+	state      byte
+	umask      uint32
+	uids, gids []uint32
+	groups     []uint32
+	blocked    uint64
+	ignored    uint64
+	capEff     uint64
+	noNewPrivs bool
+	filters    int
+}
+
+// readImage reads all that makes the stopped process pid what it is from /proc, so that nobody can claim anything. who
+// must be root or the user the process wholly belongs to. An error that is a refusal means that the process must
+// stay at home.
+func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
+	if pid < 1 || pid > names.MaxNative {
+		return nil, refusal("pid over " + strconv.Itoa(names.MaxNative))
+	}
+	dir := "/proc/" + strconv.Itoa(pid)
+	st, err := readStatus(dir + "/status")
+	if err != nil {
+		return nil, err
+	}
+	for _, uid := range st.uids {
+		if who.UID != 0 && uid != who.UID {
+			return nil, fmt.Errorf("process %d belongs to user %d: %w", pid, uid, unix.EPERM)
+		}
+	}
+	if st.state != 't' {
+		return nil, fmt.Errorf("process %d is not stopped at its exec: %w", pid, unix.EBUSY)
+	}
+	if err := mayGo(dir, st); err != nil {
+		return nil, err
+	}
+	x := &jobspb.Exec{
+		Pid: uint32(pid), Umask: st.umask, SigMask: st.blocked, SigIgnored: st.ignored,
+		Uids: st.uids, Gids: st.gids, Groups: st.groups, NoNewPrivs: st.noNewPrivs,
+	}
+	if x.Exe, err = existing(dir + "/exe"); err != nil {
+		return nil, err
+	}
+	if x.Cwd, err = existing(dir + "/cwd"); err != nil {
+		return nil, err
+	}
+	if x.Argv, err = strung(dir + "/cmdline"); err != nil {
+		return nil, err
+	}
+	if x.Env, err = strung(dir + "/environ"); err != nil {
+		return nil, err
+	}
+	prio, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
+	if err != nil {
+		return nil, fmt.Errorf("priority of process %d: %w", pid, err)
+	}
+	x.Nice = int32(20 - prio) // the system call gives 20-nice, to stay positive
+	for r := 0; r <= unix.RLIMIT_RTTIME; r++ {
+		var l unix.Rlimit
+		if err := unix.Prlimit(pid, r, nil, &l); err != nil {
+			return nil, fmt.Errorf("limit %d of process %d: %w", r, pid, err)
+		}
+		x.Rlimits = append(x.Rlimits, &jobspb.Rlimit{Resource: uint32(r), Cur: l.Cur, Max: l.Max})
+	}
+	return x, nil
+}
+
+// mayGo refuses a process whose world is not the home's plain one: other name spaces or root, privileges that a nest
+// could not give it exactly, a sandbox of its own.
+func mayGo(dir string, st *status) error {
+	for _, ns := range []string{"mnt", "net", "user", "pid", "ipc"} {
+		mine, err := os.Readlink("/proc/self/ns/" + ns)
+		if err != nil {
+			return err
+		}
+		its, err := os.Readlink(dir + "/ns/" + ns)
+		if err != nil {
+			return err
+		}
+		if mine != its {
+			return refusal(ns + " namespace")
+		}
+	}
+	if root, err := os.Readlink(dir + "/root"); err != nil || root != "/" {
+		return refusal("chroot")
+	}
+	own, err := readStatus("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	euid := st.uids[1]
+	switch {
+	case st.uids[0] != euid || st.gids[0] != st.gids[1]:
+		return refusal("set-uid")
+	case euid == 0 && st.capEff != own.capEff, euid != 0 && st.capEff != 0:
+		return refusal("capabilities")
+	case st.filters > 1:
+		return refusal("sandbox") // one filter is the session's
+	}
+	if p, err := os.ReadFile(dir + "/personality"); err != nil || strings.Trim(string(p), "0\n") != "" {
+		return refusal("personality")
+	}
+	return nil
+}
+
+// existing reads the link of /proc to a file and refuses one whose file has no name any more.
+func existing(link string) (string, error) {
+	path, err := os.Readlink(link)
+	if err != nil {
+		return "", err
+	}
+	if !strings.HasPrefix(path, "/") || strings.HasSuffix(path, " (deleted)") {
+		return "", refusal("deleted file")
+	}
+	return path, nil
+}
+
+// strung reads a file of strings that each end with a zero byte.
+func strung(path string) ([][]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	data = bytes.TrimSuffix(data, []byte{0})
+	if len(data) == 0 {
+		return nil, nil
+	}
+	return bytes.Split(data, []byte{0}), nil
+}
+
+func readStatus(path string) (*status, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st := &status{}
+	s := bufio.NewScanner(f)
+	s.Buffer(make([]byte, 0, 8<<10), 2<<20) // Groups can be long
+	for s.Scan() {
+		key, value, _ := strings.Cut(s.Text(), ":")
+		if err := st.set(key, strings.TrimSpace(value)); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", path, key, err)
+		}
+	}
+	if err := s.Err(); err != nil {
+		return nil, err
+	}
+	if len(st.uids) != 4 || len(st.gids) != 4 || st.state == 0 {
+		return nil, fmt.Errorf("%s: %w", path, errors.ErrUnsupported)
+	}
+	return st, nil
+}
+
+func (st *status) set(key, value string) (err error) {
+	switch key {
+	case "State":
+		if value != "" {
+			st.state = value[0]
+		}
+	case "Umask":
+		var u uint64
+		u, err = strconv.ParseUint(value, 8, 32)
+		st.umask = uint32(u)
+	case "Uid":
+		st.uids, err = numbers(value)
+	case "Gid":
+		st.gids, err = numbers(value)
+	case "Groups":
+		st.groups, err = numbers(value)
+	case "SigBlk":
+		st.blocked, err = strconv.ParseUint(value, 16, 64)
+	case "SigIgn":
+		st.ignored, err = strconv.ParseUint(value, 16, 64)
+	case "CapEff":
+		st.capEff, err = strconv.ParseUint(value, 16, 64)
+	case "NoNewPrivs":
+		st.noNewPrivs = value == "1"
+	case "Seccomp_filters":
+		st.filters, err = strconv.Atoi(value)
+	}
+	return err
+}
+
+func numbers(s string) ([]uint32, error) {
+	var ns []uint32
+	for f := range strings.FieldsSeq(s) {
+		n, err := strconv.ParseUint(f, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		ns = append(ns, uint32(n))
+	}
+	return ns, nil
+}
