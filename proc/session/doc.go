@@ -1,0 +1,25 @@
+// Package session is the supervisor behind `onehost run`: it starts the command under the filter, decides about every exec
+// of its processes, and stands between the ghosts at home and the jobs elsewhere.
+//
+// The tree of processes:
+//
+//	run      front and supervisor; a subreaper, in case the keeper dies
+//	└ keeper a subreaper that does nothing but wait (sys.StartKept); a pipe tells it when run dies
+//	  └ CMD  under the filter, as all of its descendants; ghosts stand among them
+//
+// Whichever of run and keeper is left kills every descendant, again and again until there is none. What runs
+// elsewhere ends because the daemon sees its connections close.
+//
+// Terms. A spreader is a program whose children are candidates: make, ninja, and run itself. A candidate becomes a job,
+// remote or local; every local one has a reason. A process decided local stays so whatever it execs later.
+// To re-exec is to turn a ghost back into its command, here (see package ghost).
+//
+// An exec that concerns nobody costs one read of the caller's memory, and where spreaders live one of its
+// /proc/PID/stat; it is answered on the listener's goroutine. Only a candidate gets a goroutine, a question to the daemon, and, if it
+// goes, a thread of its own while it is traced.
+//
+// The session ends when CMD has ended and every job it had elsewhere has. What CMD left in the background at home is
+// killed then: nobody would answer its calls any more.
+//
+// Locks: supervisor.mu and daemon.mu are leaves; nothing blocks under them.
+package session

@@ -1,0 +1,277 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/control"
+	"github.com/onehost/onehost/proc/ghost"
+)
+
+// follow reads the job's events to its end, beginning it again where that is allowed.
+func (r *remoteJob) follow() {
+	defer r.end()
+	// A ghost that was killed, or whose session ends, takes its job along: the closed connection says so to the daemon.
+	watch := make(chan struct{})
+	defer close(watch)
+	go func() {
+		select {
+		case <-r.gone:
+			r.order(control.JobOrder{Signal: int(unix.SIGKILL)})
+			select {
+			case <-watch:
+			case <-time.After(killTimeout):
+			}
+		case <-r.s.ctx.Done():
+		case <-watch:
+			return
+		}
+		r.hangUp()
+	}()
+	for {
+		last := r.events()
+		select {
+		case <-r.gone: // nobody is left to end
+			return
+		case <-r.s.ctx.Done():
+			return
+		default:
+		}
+		if last.Kind == control.JobExited {
+			r.exit(last)
+			return
+		}
+		if !r.retry(last.Reason) {
+			return
+		}
+	}
+}
+
+// killTimeout bounds the wait for a job to die whose ghost was killed.
+const killTimeout = 10 * time.Second
+
+// events handles events until the last one, which it returns: JobExited, or JobLost however it came to that.
+func (r *remoteJob) events() control.JobEvent {
+	r.mu.Lock()
+	conn := r.conn
+	r.mu.Unlock()
+	if conn == nil {
+		return control.JobEvent{Kind: control.JobLost, Reason: reasonNoDaemon}
+	}
+	for {
+		var ev control.JobEvent
+		if _, err := conn.Receive(&ev); err != nil {
+			return control.JobEvent{Kind: control.JobLost, Reason: err.Error()}
+		}
+		switch ev.Kind {
+		case control.JobStopped:
+			r.stop(ev.Signal)
+		case control.JobContinued:
+			r.cont()
+		case control.JobExited:
+			return ev
+		case control.JobLost, control.JobRefused:
+			ev.Kind = control.JobLost
+			return ev
+		}
+	}
+}
+
+// stop stops the ghost as its job was stopped, unless it is already.
+func (r *remoteJob) stop(signal int) {
+	r.mu.Lock()
+	was := r.stopped
+	r.stopped = true
+	r.mu.Unlock()
+	if st, err := readStat(r.pid); was || err != nil || st.state == 'T' {
+		return
+	}
+	switch signal {
+	case int(unix.SIGSTOP), int(unix.SIGTSTP), int(unix.SIGTTIN), int(unix.SIGTTOU):
+	default:
+		signal = int(unix.SIGSTOP)
+	}
+	_ = r.ghost.Stop(signal) // gone: seen by forward
+}
+
+// cont wakes the ghost if somebody there continued its job.
+func (r *remoteJob) cont() {
+	r.mu.Lock()
+	was := r.stopped
+	r.stopped = false
+	r.mu.Unlock()
+	if st, err := readStat(r.pid); was && err == nil && st.state == 'T' {
+		_ = unix.Kill(r.pid, unix.SIGCONT)
+	}
+}
+
+// exit ends the ghost as the job ended.
+func (r *remoteJob) exit(ev control.JobEvent) {
+	r.hangUp()
+	r.mu.Lock()
+	fds := r.fds
+	r.fds = nil
+	r.mu.Unlock()
+	ghost.CloseAll(fds) // before the end is told: readers of its pipes must see theirs
+	status := Status{Code: ev.Code, Signal: unix.Signal(ev.Signal)}
+	r.s.report.JobDone(r.id, status.Shell(), ev.User+ev.System, time.Since(r.began))
+	r.finish(status)
+}
+
+// finish makes the ghost end, and waits for it.
+func (r *remoteJob) finish(st Status) {
+	var err error
+	if st.Signal != 0 {
+		err = r.ghost.Die(int(st.Signal))
+	} else {
+		err = r.ghost.Exit(st.Code)
+	}
+	if err == nil {
+		if st, err := readStat(r.pid); err == nil && st.state == 'T' {
+			_ = unix.Kill(r.pid, unix.SIGCONT) // it must run to end
+		}
+		select {
+		case <-r.gone:
+			return
+		case <-time.After(killTimeout):
+		}
+	}
+	r.ghost.Close() // and the stub dies
+}
+
+// retry begins the job again: on another host, or here. It reports whether there are more events to come.
+func (r *remoteJob) retry(reason string) bool {
+	r.hangUp()
+	if !r.again {
+		r.fail(fmt.Sprintf("%s was lost (%s) while it ran: %s", r.hostName, reason, r.command))
+		return false
+	}
+	for {
+		r.avoid = append(r.avoid, r.host)
+		to, err := r.s.where(r.job)
+		if err != nil || to.Host == 0 || slices.Contains(r.avoid, to.Host) {
+			held := err == nil && to.Host == 0
+			why := to.Reason
+			if why == "" {
+				why = "fallback"
+			}
+			return r.comeHome(why, held)
+		}
+		r.host, r.hostName = to.Host, to.Name
+		conn, err := r.s.restart(r.job)
+		if err != nil {
+			continue
+		}
+		r.mu.Lock()
+		r.conn = conn
+		r.mu.Unlock()
+		r.s.report.JobRemote(r.id, r.command, r.hostName)
+		return true
+	}
+}
+
+// restart asks for the kept image of the job to be run on its new host.
+func (s *supervisor) restart(j *job) (*control.Conn, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, captureTimeout)
+	defer cancel()
+	conn, err := control.Dial(ctx, s.cfg.ControlPath)
+	if err != nil {
+		return nil, err
+	}
+	err = conn.Open(control.OpExec, control.ExecRequest{Session: s.daemon.reply.Session, Job: j.id, Pid: j.pid, Host: j.host, Again: true})
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// comeHome makes the ghost its command again, here.
+func (r *remoteJob) comeHome(reason string, slot bool) bool {
+	if r.s.cfg.NoLocal {
+		r.fail(fmt.Sprintf("no host is left for: %s", r.command))
+		return false
+	}
+	r.mu.Lock()
+	r.home = true
+	r.mu.Unlock()
+	r.s.local(r.job, reason, slot)
+	if err := r.ghost.Reexec(r.exe, r.mask); err != nil {
+		r.ghost.Close()
+		return false
+	}
+	if st, err := readStat(r.pid); err == nil && st.state == 'T' {
+		_ = unix.Kill(r.pid, unix.SIGCONT)
+	}
+	// The end of its socket says nothing now: the first descriptor put back may take the socket's number.
+	select {
+	case <-r.back:
+	case <-time.After(killTimeout): // it died on the way, or is stopped again
+		r.ghost.Close()
+	}
+	return false
+}
+
+// backHome is told of the exec of a ghost that comes home.
+func (s *supervisor) backHome(r *remoteJob) {
+	s.mu.Lock()
+	first := s.ghosts[r.pid] == r
+	if first {
+		delete(s.ghosts, r.pid)
+	}
+	s.mu.Unlock()
+	if first {
+		close(r.back)
+	}
+}
+
+// fail ends a job that cannot be begun again.
+func (r *remoteJob) fail(line string) {
+	r.s.report.Say(line)
+	r.s.report.JobDone(r.id, 1, 0, time.Since(r.began))
+	r.finish(Status{Code: 1})
+}
+
+// hangUp closes the job's connection.
+func (r *remoteJob) hangUp() {
+	r.mu.Lock()
+	conn := r.conn
+	r.conn = nil
+	r.mu.Unlock()
+	if conn != nil {
+		conn.Close()
+	}
+}
+
+// end forgets the job.
+func (r *remoteJob) end() {
+	r.hangUp()
+	r.ghost.Close()
+	r.s.mu.Lock()
+	if r.s.ghosts[r.pid] == r {
+		delete(r.s.ghosts, r.pid)
+	}
+	r.s.mu.Unlock()
+	r.mu.Lock()
+	fds, home := r.fds, r.home
+	r.fds = nil
+	r.mu.Unlock()
+	ghost.CloseAll(fds)
+	if !home && r.s.daemon != nil {
+		r.s.daemon.release(r.id)
+	}
+}
+
+// stoppedAll reports whether every ghost is stopped.
+func (s *supervisor) stoppedAll() bool {
+	for _, r := range s.allGhosts() {
+		if st, err := readStat(r.pid); err == nil && st.state != 'T' {
+			return false
+		}
+	}
+	return true
+}

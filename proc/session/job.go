@@ -1,0 +1,232 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/control"
+	"github.com/onehost/onehost/intercept"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/proc/ghost"
+)
+
+// job is one candidate.
+type job struct {
+	id       uint64
+	pid      int
+	command  string
+	began    time.Time
+	again    bool         // it may run a second time if its host is lost
+	avoid    []names.Host // hosts that failed it
+	host     names.Host
+	hostName names.HostName
+}
+
+// remoteJob is a job that is elsewhere, with its ghost.
+type remoteJob struct {
+	*job
+	s     *supervisor
+	ghost *ghost.Ghost
+	gone  chan struct{} // closed when the ghost's socket ended
+	back  chan struct{} // closed when it execs again here
+	exe   string        // the image's file
+	mask  uint64        // signals it blocked
+	fds   []ghost.FD    // its descriptors, kept while it may have to come back
+
+	mu      sync.Mutex // guards what follows
+	conn    *control.Conn
+	stopped bool // the ghost is stopped, or on its way
+	home    bool // it comes back: its next exec is let through
+}
+
+// captureTimeout bounds the daemon's reading of an image.
+const captureTimeout = 30 * time.Second
+
+// goes sends the job to its host, and follows it to its end. n is answered in any case.
+func (s *supervisor) goes(n *intercept.Notification, j *job) {
+	var r *remoteJob
+	ghost.Locked(func() { r = s.take(n, j) })
+	if r == nil {
+		return
+	}
+	s.report.JobRemote(j.id, j.command, j.hostName)
+	go r.forward()
+	r.follow()
+}
+
+// take turns the caller into a ghost. It runs on a locked thread. nil means that the process went on here, or died.
+func (s *supervisor) take(n *intercept.Notification, j *job) *remoteJob {
+	held, err := ghost.Takeover(n, j.pid)
+	var before *ghost.NotSeized
+	switch {
+	case errors.As(err, &before):
+		s.local(j, reasonTraced, true)
+		n.Continue()
+		return nil
+	case err != nil:
+		s.daemon.release(j.id)
+		return nil
+	}
+	j.pid = held.Pid
+	fds, err := held.Descriptors()
+	if err == nil && jobserver(held.Pid, numbers(fds)) {
+		err = stays(reasonMake)
+	}
+	var conn *control.Conn
+	if err == nil {
+		conn, err = s.capture(j, fds)
+	}
+	if err != nil {
+		ghost.CloseAll(fds)
+		s.local(j, err.Error(), true)
+		held.Release()
+		return nil
+	}
+	r, err := s.convert(held, j, fds, conn)
+	if err != nil {
+		conn.Close()
+		ghost.CloseAll(fds)
+		s.local(j, err.Error(), true)
+		held.Release()
+		return nil
+	}
+	return r
+}
+
+// stays is a reason as an error.
+type stays string
+
+func (r stays) Error() string { return string(r) }
+
+func numbers(fds []ghost.FD) map[int]bool {
+	m := make(map[int]bool, len(fds))
+	for _, fd := range fds {
+		m[fd.N] = true
+	}
+	return m
+}
+
+// capture asks the daemon to read the held image; its error is the reason for staying.
+func (s *supervisor) capture(j *job, fds []ghost.FD) (*control.Conn, error) {
+	conn, err := control.Dial(s.ctx, s.cfg.ControlPath)
+	if err != nil {
+		return nil, stays(reasonNoDaemon)
+	}
+	req := control.ExecRequest{Session: s.daemon.reply.Session, Job: j.id, Pid: j.pid, Host: j.host}
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		req.FDs = append(req.FDs, control.FD{N: fd.N})
+		files[i] = fd.File
+	}
+	_ = conn.SetDeadline(time.Now().Add(captureTimeout))
+	ev, err := exchange(conn, req, files)
+	runtime.KeepAlive(fds)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	if ev.Kind != control.JobCaptured {
+		conn.Close()
+		if ev.Reason == "" {
+			ev.Reason = "refused"
+		}
+		return nil, stays(ev.Reason)
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return conn, nil
+}
+
+func exchange(conn *control.Conn, req control.ExecRequest, files []*os.File) (control.JobEvent, error) {
+	var ev control.JobEvent
+	if err := conn.Open(control.OpExec, req, files...); err != nil {
+		return ev, stays("no daemon")
+	}
+	if _, err := conn.Receive(&ev); err != nil {
+		var f *control.Failure
+		if errors.As(err, &f) {
+			return ev, f
+		}
+		return ev, stays("no daemon")
+	}
+	return ev, nil
+}
+
+// convert makes the ghost; on an error the process is still held.
+func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *control.Conn) (*remoteJob, error) {
+	exe, err := os.Readlink("/proc/" + strconv.Itoa(held.Pid) + "/exe")
+	if err != nil {
+		exe = "/proc/self/exe"
+	}
+	g, err := ghost.New(held.Pid)
+	if err != nil {
+		return nil, err
+	}
+	r := &remoteJob{job: j, s: s, ghost: g, gone: make(chan struct{}), back: make(chan struct{}), exe: exe, mask: held.Mask, conn: conn}
+	if j.again {
+		r.fds = fds
+	}
+	s.mu.Lock()
+	s.ghosts[held.Pid] = r
+	s.mu.Unlock()
+	if err := held.Convert(); err != nil {
+		s.mu.Lock()
+		delete(s.ghosts, held.Pid)
+		s.mu.Unlock()
+		g.Close()
+		return nil, fmt.Errorf("no ghost: %w", err)
+	}
+	if !j.again {
+		ghost.CloseAll(fds)
+	}
+	return r, nil
+}
+
+// forward passes on what the ghost gets, until it is gone.
+func (r *remoteJob) forward() {
+	defer close(r.gone)
+	for {
+		sig, err := r.ghost.Receive()
+		if err != nil {
+			return
+		}
+		if int(sig.Pid) == r.s.self && sig.Code <= 0 {
+			continue // we woke it ourselves
+		}
+		if sig.Number == int(unix.SIGCHLD) {
+			continue // about a process at home
+		}
+		if sig.Number == int(unix.SIGCONT) {
+			r.mu.Lock()
+			r.stopped = false
+			r.mu.Unlock()
+		}
+		r.order(control.JobOrder{Signal: sig.Number, Code: sig.Code, Value: sig.Value})
+	}
+}
+
+func (r *remoteJob) order(o control.JobOrder) {
+	r.mu.Lock()
+	conn := r.conn
+	r.mu.Unlock()
+	if conn != nil {
+		_ = conn.Send(o) // a connection that is gone is seen where events are read
+	}
+}
+
+// stopNative says that the ghost is being stopped by a SIGSTOP it cannot see.
+func (r *remoteJob) stopNative() {
+	r.mu.Lock()
+	was := r.stopped
+	r.stopped = true
+	r.mu.Unlock()
+	if !was {
+		r.order(control.JobOrder{Signal: int(unix.SIGSTOP)})
+	}
+}

@@ -1,0 +1,117 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
+)
+
+// signals are those that people send to run. They are caught, never ignored: CMD would inherit that.
+type signals struct {
+	ch   chan os.Signal
+	ends []os.Signal // those that go to CMD
+}
+
+func catch() *signals {
+	s := &signals{ch: make(chan os.Signal, 64), ends: []os.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2}}
+	for _, sig := range append([]os.Signal{unix.SIGTSTP, unix.SIGCONT}, s.ends...) {
+		if !signal.Ignored(sig) { // nohup: CMD ignores it too
+			signal.Notify(s.ch, sig)
+		}
+	}
+	return s
+}
+
+func (s *signals) release() { signal.Stop(s.ch) }
+
+// echoTimeout is how long after a signal the keeper's may come. The kernel sends both at once when the terminal or kill(-pgid) sends
+// to the group; CMD has its own then and must not get a second one.
+const echoTimeout = 50 * time.Millisecond
+
+// errKeeper says that the keeper was killed.
+var errKeeper = errors.New("the session's keeper was killed: everything of the session was ended")
+
+// wait follows CMD to its end, passing signals to it and stopping and continuing with it.
+func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
+	notes := make(chan sys.KeeperNote, 16)
+	go func() {
+		defer close(notes)
+		for {
+			n, err := k.note()
+			if err != nil {
+				return
+			}
+			select {
+			case notes <- n:
+			case <-s.ctx.Done():
+				return
+			}
+		}
+	}()
+	echoes := map[syscall.Signal]int{} // keeper's signals less our own
+	later := make(chan syscall.Signal, 64)
+	failed := error(nil)
+	for {
+		select {
+		case <-s.ctx.Done():
+			return Status{Signal: unix.SIGKILL}, s.ctx.Err()
+		case n, ok := <-notes:
+			if !ok {
+				return Status{Code: 125}, errKeeper
+			}
+			switch n.Kind {
+			case sys.KeeperFailed: // the exec; the status follows
+				failed = fmt.Errorf("%s: %w", s.cfg.Argv[0], syscall.Errno(n.Status))
+			case sys.KeeperSignal:
+				echoes[syscall.Signal(n.Status)]++
+			case sys.KeeperStatus:
+				w := unix.WaitStatus(n.Status)
+				switch {
+				case w.Stopped():
+					s.stopSelf()
+				case w.Exited(), w.Signaled():
+					return statusOf(w), failed
+				}
+			}
+		case got := <-sig.ch:
+			number := got.(syscall.Signal)
+			switch number {
+			case unix.SIGTSTP: // CMD got it too, and we stop when it has
+			case unix.SIGCONT:
+				_ = unix.Kill(k.command, unix.SIGCONT)
+			default:
+				time.AfterFunc(echoTimeout, func() {
+					select {
+					case later <- number:
+					default:
+					}
+				})
+			}
+		case number := <-later:
+			if echoes[number] > 0 {
+				echoes[number]--
+				continue
+			}
+			_ = unix.Kill(k.command, number) // dead: its status is on the way
+		}
+	}
+}
+
+// stopTimeout bounds the wait for jobs elsewhere to stop.
+const stopTimeout = 500 * time.Millisecond
+
+// stopSelf stops run as CMD is stopped, so that the shell sees its job stopped; first what the jobs elsewhere need to
+// stop is passed on. It returns when somebody continues us.
+func (s *supervisor) stopSelf() {
+	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && !s.stoppedAll(); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+}

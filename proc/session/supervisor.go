@@ -1,0 +1,208 @@
+package session
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/intercept"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/place"
+	"github.com/onehost/onehost/proc/ghost"
+)
+
+// supervisor serves the notifications of one session.
+type supervisor struct {
+	cfg    *Config
+	rules  *place.Rules
+	report Reporter
+	daemon *daemon         // nil with Config.Local
+	ctx    context.Context // the session's life
+	self   int
+	jobs   atomic.Uint64
+	wg     sync.WaitGroup // goroutines of jobs
+	away   sync.WaitGroup // jobs that are elsewhere: the session waits for them
+
+	mu        sync.Mutex         // guards what follows
+	spreaders map[int]*spreader  // by pid
+	locals    map[int]*os.File   // processes decided local, with their pidfds
+	ghosts    map[int]*remoteJob // by pid
+}
+
+// spreader is a live process whose children are candidates.
+type spreader struct {
+	image string
+	rerun bool     // its commands may run a second time
+	pidfd *os.File // nil for the keeper
+}
+
+func newSupervisor(ctx context.Context, cfg *Config, rules *place.Rules, report Reporter, d *daemon) *supervisor {
+	return &supervisor{
+		cfg: cfg, rules: rules, report: report, daemon: d, ctx: ctx, self: os.Getpid(),
+		spreaders: map[int]*spreader{}, locals: map[int]*os.File{}, ghosts: map[int]*remoteJob{},
+	}
+}
+
+// Foreign implements intercept.Handler: the place where the process class will stand. No host but this one has
+// processes yet; the two pids that cannot be are the ghosts' own.
+func (s *supervisor) Foreign(n *intercept.Notification, pid names.Pid) {
+	switch pid {
+	case ghost.Hello, ghost.Restore:
+		j := s.ghost(n.TID)
+		if j == nil {
+			n.Fail(syscall.ESRCH)
+			return
+		}
+		if pid == ghost.Hello {
+			j.ghost.Attach(n)
+		} else {
+			ghost.PutBack(n, j.fds)
+		}
+		return
+	}
+	switch n.Nr {
+	case unix.SYS_WAIT4, unix.SYS_WAITID:
+		n.Fail(syscall.ECHILD)
+	default:
+		n.Fail(syscall.ESRCH)
+	}
+}
+
+// Stop implements intercept.Handler: ghosts that are about to be stopped tell their jobs.
+func (s *supervisor) Stop(n *intercept.Notification, pid int) {
+	s.mu.Lock()
+	var hit []*remoteJob
+	if s.ghosts[n.TID] == nil { // a ghost that stops itself does what its job did
+		for _, j := range s.ghosts {
+			hit = append(hit, j)
+		}
+	}
+	s.mu.Unlock()
+	if len(hit) > 0 {
+		group := -pid
+		if pid == 0 {
+			if st, err := readStat(n.TID); err == nil {
+				group = st.pgid
+			}
+		}
+		for _, j := range hit {
+			if pid == j.pid || pid == -1 || (pid <= 0 && inGroup(j.pid, group)) {
+				j.stopNative()
+			}
+		}
+	}
+	n.Continue()
+}
+
+func inGroup(pid, group int) bool {
+	st, err := readStat(pid)
+	return err == nil && st.pgid == group
+}
+
+func (s *supervisor) ghost(pid int) *remoteJob {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ghosts[pid]
+}
+
+// spread records that pid is a spreader from now on, or no longer if image is not.
+func (s *supervisor) spread(pid int, image string, is bool) {
+	if pid == 0 {
+		return
+	}
+	s.mu.Lock()
+	old := s.spreaders[pid]
+	if !is || old != nil {
+		if old != nil && is {
+			old.image, old.rerun = image, s.rules.Rerunnable(image)
+		} else if old != nil {
+			delete(s.spreaders, pid)
+		}
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Unlock()
+	pidfd, err := openPidfd(pid)
+	if err != nil {
+		return // dead: it has no children
+	}
+	sp := &spreader{image: image, rerun: s.rules.Rerunnable(image), pidfd: pidfd}
+	s.mu.Lock()
+	s.spreaders[pid] = sp
+	s.mu.Unlock()
+	s.wg.Go(func() {
+		_ = awaitExit(s.ctx, pidfd) // the session's end is as good
+		s.mu.Lock()
+		if s.spreaders[pid] == sp {
+			delete(s.spreaders, pid)
+		}
+		s.mu.Unlock()
+		pidfd.Close()
+	})
+}
+
+// settle records that pid runs here, whatever it execs later, until it ends; then done is called.
+func (s *supervisor) settle(pid int, done func()) {
+	pidfd, err := openPidfd(pid)
+	if err != nil {
+		done()
+		return
+	}
+	s.mu.Lock()
+	s.locals[pid] = pidfd
+	s.mu.Unlock()
+	s.wg.Go(func() {
+		_ = awaitExit(s.ctx, pidfd)
+		s.mu.Lock()
+		if s.locals[pid] == pidfd {
+			delete(s.locals, pid)
+		}
+		s.mu.Unlock()
+		pidfd.Close()
+		done()
+	})
+}
+
+func openPidfd(pid int) (*os.File, error) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "pidfd of "+strconv.Itoa(pid)), nil
+}
+
+// watchInterval is how often ghosts are looked at for a stop that somebody outside the session sent: it cannot be seen otherwise.
+const watchInterval = 500 * time.Millisecond
+
+func (s *supervisor) watchStops() {
+	t := time.NewTicker(watchInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-t.C:
+		}
+		for _, j := range s.allGhosts() {
+			if st, err := readStat(j.pid); err == nil && st.state == 'T' {
+				j.stopNative()
+			}
+		}
+	}
+}
+
+func (s *supervisor) allGhosts() []*remoteJob {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*remoteJob, 0, len(s.ghosts))
+	for _, j := range s.ghosts {
+		out = append(out, j)
+	}
+	return out
+}
