@@ -38,6 +38,9 @@ func (h *Held) Convert() error {
 	regs.Rsp = (regs.Rsp - redZone) &^ 15
 	regs.Rip = at
 	regs.Orig_rax = ^uint64(0) // no system call is to be restarted
+	if err := sys.PtraceSetSignalMask(h.Pid, ^uint64(0)); err != nil {
+		return fmt.Errorf("signal mask of %d: %w", h.Pid, err)
+	}
 	if err := unix.PtraceSetRegs(h.Pid, &regs); err != nil {
 		return fmt.Errorf("registers of %d: %w", h.Pid, err)
 	}

@@ -134,10 +134,7 @@ func waitStop(tid, tgid int, deadline time.Time) (int, unix.WaitStatus, error) {
 }
 
 func hold(pid int) (*Held, error) {
-	mask, err := sys.PtraceSignalMask(pid)
-	if err == nil {
-		err = sys.PtraceSetSignalMask(pid, ^uint64(0))
-	}
+	mask, err := sys.PtraceSignalMask(pid) // left as it is until Convert: the daemon reads it too
 	if err != nil {
 		_ = sys.PtraceDetach(pid, 0)
 		return nil, ErrDied
@@ -147,9 +144,8 @@ func hold(pid int) (*Held, error) {
 
 // Release lets the process run its new image here, as if nobody had held it.
 func (h *Held) Release() {
-	// It may have been killed meanwhile, which nobody needs to hear.
-	_ = sys.PtraceSetSignalMask(h.Pid, h.Mask)
-	_ = sys.PtraceDetach(h.Pid, 0)
+	_ = sys.PtraceSetSignalMask(h.Pid, h.Mask) // after a Convert that failed half-way
+	_ = sys.PtraceDetach(h.Pid, 0)             // it may have been killed meanwhile, which nobody needs to hear
 }
 
 func interrupt(tid int) error {
