@@ -151,8 +151,8 @@ func TestAttributes(t *testing.T) {
 		{"descendant", `sh -c 'test $$ -ge 40000 -a $$ -le 49151 && echo in; :'`, nil, "in"},
 		{"process group", "ps -o pgid= -o sid= -p $$", func(s *Spec) { s.Pid = 777 }, "777 1"},
 		{"groups", status("Groups"), user, "5 7 11"},
-		{"uids", status("Uid"), user, "1000 1001 1002 1001"},
-		{"gids", status("Gid"), user, "2000 2001 2002 2001"},
+		{"uids", status("Uid"), user, "1000 1001 1001 1001"},
+		{"gids", status("Gid"), user, "2000 2001 2001 2001"},
 		{"umask", "umask", func(s *Spec) { s.Umask = 0o27 }, "0027"},
 		{"limits", "ulimit -Sn; ulimit -Hn", func(s *Spec) {
 			s.Rlimits = []Rlimit{{unix.RLIMIT_NOFILE, 77, 99}}
@@ -170,7 +170,7 @@ func TestAttributes(t *testing.T) {
 		{"host name", "uname -n", nil, "h7"},
 		{"descriptors", "ls /proc/$$/fd", nil, "0 1 2"},
 		{"file by path", "cat <&9; ls /proc/$$/fd", func(s *Spec) {
-			user(s) // opened before the credentials are dropped, as an inherited descriptor is
+			s.UID = [4]uint32{1000, 1000, 1000, 1000} // opened before the credentials are dropped, as an inherited descriptor is
 			s.FDs = []FD{{N: 9, Path: file}}
 		}, "by path 0 1 2 9"},
 		{"own proc", "cat /proc/1/comm; ls /proc | grep -c '^[0-9]'", nil, "exe 4"},
@@ -273,7 +273,7 @@ func TestSignals(t *testing.T) {
 		}
 	})
 	t.Run("group", func(t *testing.T) {
-		r := start(t, n, base("sleep 60 & sleep 60 & wait"))
+		r := start(t, n, base("sleep 60 | sleep 60 | sleep 60"))
 		if err := r.Signal(int32(syscall.SIGINT), 0x80, 0, true); err != nil {
 			t.Fatal(err)
 		}
@@ -312,11 +312,12 @@ func TestSignals(t *testing.T) {
 		if err := r.Signal(int32(syscall.SIGCONT), 0, 0, false); err != nil {
 			t.Fatal(err)
 		}
-		if ev := r.event(t); ev.Kind != Continued {
-			t.Fatalf("%+v: want continued", ev)
+		ev := r.event(t)
+		if ev.Kind == Continued { // unless the process ended before anybody could ask
+			ev = r.event(t)
 		}
-		if ws, out := r.end(t); ws != 0 || out != "on\n" {
-			t.Errorf("%q, status %#x", out, int(ws))
+		if ev.Kind != Exited || ev.Status != 0 {
+			t.Errorf("%+v: want the end", ev)
 		}
 	})
 	t.Run("value", func(t *testing.T) {
@@ -399,7 +400,8 @@ func TestParallel(t *testing.T) {
 	wg.Wait()
 }
 
-// TestSequence starts one process after another, each under the number of the one before, and prints the time.
+// TestSequence starts one process after another, each under the number of the one before, and prints the time beside that of a
+// process started here.
 func TestSequence(t *testing.T) {
 	n := openNest(t, testConfig())
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
@@ -409,8 +411,18 @@ func TestSequence(t *testing.T) {
 	defer null.Close()
 	times := make([]time.Duration, 0, 1000)
 	ends := make([]time.Duration, 0, 1000)
+	native := make([]time.Duration, 0, 1000)
 	for range 1000 {
 		begin := time.Now()
+		here, err := os.StartProcess("/bin/true", []string{"true"}, &os.ProcAttr{Files: []*os.File{null, null, null}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := here.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		native = append(native, time.Since(begin))
+		begin = time.Now()
 		p, err := n.Start(t.Context(), Spec{
 			Pid: 4711, Exe: "/bin/true", Argv: []string{"true"}, Env: os.Environ(), Cwd: "/",
 			FDs: []FD{{N: 0, File: null}, {N: 1, File: null}, {N: 2, File: null}},
@@ -426,7 +438,9 @@ func TestSequence(t *testing.T) {
 	}
 	slices.Sort(times)
 	slices.Sort(ends)
-	t.Logf("request to exec: median %v, 90th percentile %v; to the exit event: median %v", times[500], times[900], ends[500])
+	slices.Sort(native)
+	t.Logf("request to exec: median %v, least %v, 90th percentile %v; to the exit event: median %v; started and waited for here: median %v",
+		times[500], times[0], times[900], ends[500], native[500])
 }
 
 // TestCursor forks past the end of a small block: every number stays inside.
