@@ -1,0 +1,169 @@
+package netfs
+
+import (
+	"sync"
+
+	"github.com/onehost/onehost/netfs/fspb"
+)
+
+// cache is what the daemon itself knows of names and attributes: whole small directories, fetched at the first lookup
+// in them, so that the many lookups of an include path cost one round trip for each directory. The home takes it back by
+// the same notes as what the kernel keeps.
+type cache struct {
+	mu      sync.Mutex
+	dirs    map[string]*dirNames
+	attrs   map[string]*fspb.Attr
+	large   map[string]struct{}      // directories the home would not give whole
+	pending map[string]chan struct{} // directories being fetched
+	names   int
+}
+
+// dirNames is a whole directory. Names that changed since are in changed, and have to be asked for.
+type dirNames struct {
+	names   map[string]*fspb.Entry
+	changed map[string]struct{}
+}
+
+const maxNames = 400_000 // names kept in memory, all directories together
+
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clearLocked()
+	if c.pending == nil {
+		c.pending = make(map[string]chan struct{})
+	}
+}
+
+func (c *cache) clearLocked() {
+	c.dirs, c.attrs, c.large = make(map[string]*dirNames), make(map[string]*fspb.Attr), make(map[string]struct{})
+	c.names = 0
+}
+
+// lookup gives what is known of dir/name: an entry with attributes, nil for a missing name, or not known at all.
+func (c *cache) lookup(dir, name string) (e *fspb.Entry, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := c.dirs[dir]
+	if d == nil {
+		return nil, false
+	}
+	if _, ok := d.changed[name]; ok {
+		return nil, false
+	}
+	e = d.names[name]
+	if e == nil {
+		return nil, true
+	}
+	a := c.attrs[string(e.Id)]
+	if a == nil {
+		return nil, false
+	}
+	return &fspb.Entry{Name: e.Name, Id: e.Id, Attr: a, Type: e.Type}, true
+}
+
+// fetch says whether the caller should ask for the whole directory. If somebody else does so now it waits for him and
+// says again. The caller that is told true must call fetched.
+func (c *cache) fetch(dir string, stop <-chan struct{}) (listing, again bool) {
+	c.mu.Lock()
+	if _, ok := c.large[dir]; ok || c.dirs[dir] != nil {
+		c.mu.Unlock()
+		return false, false
+	}
+	ch := c.pending[dir]
+	if ch == nil {
+		c.pending[dir] = make(chan struct{})
+		c.mu.Unlock()
+		return true, false
+	}
+	c.mu.Unlock()
+	select {
+	case <-ch:
+	case <-stop:
+	}
+	return false, true
+}
+
+func (c *cache) fetched(dir string) {
+	c.mu.Lock()
+	ch := c.pending[dir]
+	delete(c.pending, dir)
+	c.mu.Unlock()
+	close(ch)
+}
+
+// store keeps a directory. touched is asked under the lock whether a note came for it or one of its files meanwhile.
+func (c *cache) store(dir string, res *fspb.Result, touched func(dir, id string) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !res.Listed {
+		c.large[dir] = struct{}{}
+		return
+	}
+	if touched(dir, "") {
+		return
+	}
+	if c.names+len(res.Entries) > maxNames {
+		c.clearLocked()
+	}
+	c.names += len(res.Entries)
+	d := &dirNames{names: make(map[string]*fspb.Entry, len(res.Entries)), changed: make(map[string]struct{})}
+	for _, e := range res.Entries {
+		d.names[string(e.Name)] = e
+		if len(e.Id) > 0 && !touched("", string(e.Id)) {
+			c.attrs[string(e.Id)] = e.Attr
+		}
+		e.Attr = nil
+	}
+	c.dirs[dir] = d
+}
+
+// list gives a whole directory if it is known, in no order.
+func (c *cache) list(dir string) ([]*fspb.Entry, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := c.dirs[dir]
+	if d == nil || len(d.changed) > 0 {
+		return nil, false
+	}
+	all := make([]*fspb.Entry, 0, len(d.names))
+	for _, e := range d.names {
+		if e.Ino == 0 {
+			return nil, false
+		}
+		all = append(all, e)
+	}
+	return all, true
+}
+
+func (c *cache) forgetName(dir, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d := c.dirs[dir]; d != nil {
+		d.changed[name] = struct{}{}
+	}
+	delete(c.large, dir)
+}
+
+func (c *cache) forgetAttr(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.attrs, id)
+}
+
+// set notes what this mount itself made of dir/name; nil means that the name is gone.
+func (c *cache) set(dir, name string, e *fspb.Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := c.dirs[dir]
+	if d == nil {
+		return
+	}
+	delete(d.changed, name)
+	if e == nil {
+		delete(d.names, name)
+		return
+	}
+	d.names[name] = &fspb.Entry{Name: []byte(name), Id: e.Id, Type: e.Type, Ino: e.GetAttr().GetIno()}
+	c.names++
+}

@@ -1,0 +1,458 @@
+package netfs
+
+import (
+	"sync"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/onehost/onehost/netfs/fspb"
+)
+
+// readState is the head of a file, fetched whole if it is small, so that the pieces the kernel asks for cost one call.
+type readState struct {
+	mu   sync.Mutex
+	data []byte
+	eof  bool // data ends where the file ends
+}
+
+// readSet bounds the memory of all readStates.
+type readSet struct {
+	mu    sync.Mutex
+	line  []*node
+	bytes int64
+}
+
+const maxReads = 64 << 20
+
+func (s *readSet) add(n *node, size int) {
+	s.mu.Lock()
+	s.line = append(s.line, n)
+	s.bytes += int64(size)
+	var out []*node
+	for s.bytes > maxReads && len(s.line) > 1 {
+		o := s.line[0]
+		s.line = s.line[1:]
+		out = append(out, o)
+		s.bytes -= maxReads / 64 // corrected when it is dropped
+	}
+	s.mu.Unlock()
+	for _, o := range out {
+		if o.rd.mu.TryLock() { // busy: it will be dropped when its end is read
+			o.rd.data = nil
+			o.rd.mu.Unlock()
+		}
+	}
+}
+
+// dropData forgets the data that the daemon keeps for reading.
+func (n *node) dropData() {
+	n.rd.mu.Lock()
+	n.rd.data = nil
+	n.rd.mu.Unlock()
+}
+
+// Open opens a file. For reading only, nothing needs the home: who may is in the attributes, which are kept fresh.
+func (fs *rawFS) Open(stop <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if st, ok := fs.ships.open(in, out); ok {
+		return st
+	}
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	switch n.typ.Load() {
+	case unix.S_IFIFO:
+		return fs.openFifo(stop, n, in, out)
+	case unix.S_IFSOCK:
+		return fuse.Status(syscall.ENXIO)
+	}
+	if fs.m.cfg.NoOpen {
+		return fuse.ENOSYS
+	}
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	if n.volatile {
+		out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	}
+	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY {
+		n.opens.Add(1)
+		out.OpenFlags |= fuse.FOPEN_NOFLUSH
+		return fuse.OK
+	}
+	n.writers.Add(1)
+	return fuse.OK
+}
+
+// Create makes a file and opens it.
+func (fs *rawFS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	n, res, since, st := fs.build("fs.create", &in.InHeader, name, &fspb.Op{Mode: in.Mode, Flags: in.Flags}, &out.EntryOut)
+	if st != fuse.OK {
+		return st
+	}
+	if n.typ.Load() != unix.S_IFREG {
+		return fuse.Status(syscall.ENXIO) // somebody else was quicker, with something else
+	}
+	return fs.created(n, in.Flags, res, since, &out.OpenOut)
+}
+
+func (fs *rawFS) created(n *node, flags uint32, res *fspb.Result, since uint64, out *fuse.OpenOut) fuse.Status {
+	n.granted(res, since, res.Entry.GetAttr().GetSize() == 0)
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	if n.volatile {
+		out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	}
+	if flags&unix.O_ACCMODE == unix.O_RDONLY {
+		n.opens.Add(1)
+	} else {
+		n.writers.Add(1)
+	}
+	return fuse.OK
+}
+
+// Tmpfile makes a file without a name.
+func (fs *rawFS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	dir := fs.node(in.NodeId)
+	if dir == nil {
+		return fuse.EPERM
+	}
+	since := fs.m.inval.mark()
+	res, _, e := fs.m.do("fs.tmpfile", &fspb.Op{Id: []byte(dir.id), Mode: in.Mode, Flags: in.Flags, Cred: fs.creds.of(&in.InHeader)}, nil)
+	if e != 0 {
+		return fuse.Status(e)
+	}
+	n := fs.intern(nil, "", res.Entry)
+	n.pinned.Store(true)
+	out.NodeId, out.Generation = n.nodeid, 1
+	fillAttr(res.Entry.Attr, &out.Attr)
+	return fs.created(n, in.Flags, res, since, &out.OpenOut)
+}
+
+// Read gives bytes of a file.
+func (fs *rawFS) Read(stop <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	if res, st, ok := fs.ships.read(fs, stop, in); ok {
+		return res, st
+	}
+	if h, ok := fs.fifo(in.Fh); ok {
+		return fs.readFifo(stop, h, in)
+	}
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return nil, fuse.Status(syscall.ESTALE)
+	}
+	off, size := int64(in.Offset), int64(in.Size)
+	if b, ok, e := n.readHeld(off, size); ok || e != 0 {
+		return fuse.ReadResultData(b), fuse.Status(e)
+	}
+	b, e := n.read(stop, off, size)
+	return fuse.ReadResultData(b), fuse.Status(e)
+}
+
+// readHeld reads what is held back here, or brings it home for the caller to read it there.
+func (n *node) readHeld(off, size int64) ([]byte, bool, syscall.Errno) {
+	w := &n.w
+	if !w.active.Load() {
+		return nil, false, 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.known {
+		end := min(off+size, int64(len(w.whole)))
+		if off >= end {
+			return nil, true, 0
+		}
+		return append([]byte(nil), w.whole[off:end]...), true, 0
+	}
+	return nil, false, n.sendLocked(0)
+}
+
+func (n *node) read(stop <-chan struct{}, off, size int64) ([]byte, syscall.Errno) {
+	m := n.fs.m
+	if n.volatile || n.w.active.Load() {
+		_, b, e := m.ask(stop, "fs.read", &fspb.Op{Id: []byte(n.id), Off: off, Len: size})
+		return b, e
+	}
+	rd := &n.rd
+	rd.mu.Lock()
+	if rd.data != nil {
+		if b, ok := rd.serve(off, size); ok {
+			rd.mu.Unlock()
+			return b, 0
+		}
+	}
+	if off != 0 {
+		rd.mu.Unlock()
+		_, b, e := m.ask(stop, "fs.read", &fspb.Op{Id: []byte(n.id), Off: off, Len: size})
+		return b, e
+	}
+	defer rd.mu.Unlock() // others that want the head wait for this one
+	since := m.inval.mark()
+	res, b, e := m.ask(stop, "fs.read", &fspb.Op{Id: []byte(n.id), Len: maxData})
+	if e != 0 {
+		return nil, e
+	}
+	if int64(len(b)) <= size {
+		return b, 0
+	}
+	if !m.inval.touched(since, "", "", n.id) {
+		rd.data, rd.eof = b, res.Eof
+		n.fs.reads.add(n, len(b))
+	}
+	return b[:size], 0
+}
+
+// serve gives a piece of the head; the head is dropped with its last byte, for the kernel keeps the pages.
+func (rd *readState) serve(off, size int64) ([]byte, bool) {
+	have := int64(len(rd.data))
+	end := off + size
+	if end > have && !rd.eof {
+		return nil, false
+	}
+	end = min(end, have)
+	if off >= end {
+		rd.data = nil
+		return nil, rd.eof
+	}
+	b := rd.data[off:end]
+	if end == have {
+		rd.data = nil
+	}
+	return b, true
+}
+
+// Write takes bytes.
+func (fs *rawFS) Write(stop <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	if n, st, ok := fs.ships.write(fs, stop, in, data); ok {
+		return n, st
+	}
+	if h, ok := fs.fifo(in.Fh); ok {
+		return fs.writeFifo(stop, h, in, data)
+	}
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return 0, fuse.Status(syscall.ESTALE)
+	}
+	if e := n.write(int64(in.Offset), data, in.Flags); e != 0 {
+		return 0, fuse.Status(e)
+	}
+	if fs.m.cfg.NoOpen { // nobody will say when it is closed
+		if e := n.flush(false); e != 0 {
+			return 0, fuse.Status(e)
+		}
+	}
+	return uint32(len(data)), fuse.OK
+}
+
+// Writev leaves it to Write.
+func (fs *rawFS) Writev(<-chan struct{}, *fuse.WriteIn, [][]byte) (uint32, fuse.Status) {
+	return 0, fuse.ENOSYS
+}
+
+// Flush is a close. Its error is the one that programs see.
+func (fs *rawFS) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
+	n := fs.node(in.NodeId)
+	if n == nil || fs.ships.owns(in.NodeId) {
+		return fuse.OK
+	}
+	if fs.m.cfg.NoOpen {
+		return fuse.ENOSYS
+	}
+	fs.unlock(n, in.LockOwner)
+	return fuse.Status(n.closed())
+}
+
+// Fsync brings a file home and onto the home's disk.
+func (fs *rawFS) Fsync(stop <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return fuse.OK
+	}
+	if e := n.flush(false); e != 0 {
+		return fuse.Status(e)
+	}
+	_, _, e := fs.m.do("fs.sync", &fspb.Op{Id: []byte(n.id), Flags: in.FsyncFlags}, nil)
+	return fuse.Status(e)
+}
+
+// FsyncDir brings a directory onto the home's disk.
+func (fs *rawFS) FsyncDir(stop <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	return fs.Fsync(stop, in)
+}
+
+// Release is the last close of a descriptor.
+func (fs *rawFS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	if fs.ships.release(in) || fs.closeFifo(in.Fh) {
+		return
+	}
+	n := fs.node(in.NodeId)
+	if n == nil || fs.m.cfg.NoOpen {
+		return
+	}
+	fs.unlock(n, in.LockOwner)
+	var left int32
+	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY {
+		left = n.opens.Add(-1) + n.writers.Load()
+	} else {
+		left = n.writers.Add(-1) + n.opens.Load()
+	}
+	if left <= 0 {
+		n.lastClosed()
+	}
+}
+
+// lastClosed is after nobody has the file open here any more.
+func (n *node) lastClosed() {
+	w := &n.w
+	if w.active.Load() {
+		w.mu.Lock()
+		if w.gone {
+			n.fs.held.del(n)
+			w.dropWhole(n)
+			w.token = false
+			w.active.Store(false)
+		} else if w.token {
+			n.fs.held.add(n) // Flush gives the token back
+		}
+		w.mu.Unlock()
+	}
+	if n.pinned.Swap(false) {
+		_, _, _ = n.fs.m.do("fs.unpin", &fspb.Op{Id: []byte(n.id)}, nil)
+	}
+}
+
+// GetAttr gives a file's attributes.
+func (fs *rawFS) GetAttr(stop <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if fs.ships.attr(in.NodeId, &out.Attr) {
+		out.SetTimeout(forever)
+		return fuse.OK
+	}
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	if a := n.local(); a != nil {
+		fillAttr(a, &out.Attr)
+		out.SetTimeout(forever)
+		return fuse.OK
+	}
+	since := fs.m.inval.mark()
+	res, _, e := fs.m.ask(stop, "fs.getattr", &fspb.Op{Id: []byte(n.id)})
+	if e != 0 {
+		return fuse.Status(e)
+	}
+	fs.attrOut(n, res, since, out)
+	return fuse.OK
+}
+
+func (fs *rawFS) attrOut(n *node, res *fspb.Result, since uint64, out *fuse.AttrOut) {
+	fillAttr(n.ours(res.GetEntry().GetAttr()), &out.Attr)
+	if !n.volatile && !fs.m.inval.touched(since, "", "", n.id) {
+		out.SetTimeout(forever)
+	}
+}
+
+// SetAttr changes attributes. Cutting a file that is held here whole, and of which the home has nothing yet, stays here.
+func (fs *rawFS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return fuse.EPERM
+	}
+	set := setOf(in)
+	size, sized := in.GetSize()
+	if n.typ.Load() != unix.S_IFREG {
+		set.Size = nil // a fifo, shown as a file, opened with O_TRUNC
+	} else if sized && in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == fuse.FATTR_SIZE && n.cut(int64(size)) {
+		fillAttr(n.local(), &out.Attr)
+		out.SetTimeout(forever)
+		return fuse.OK
+	}
+	since := fs.m.inval.mark()
+	w := &n.w
+	w.mu.Lock()
+	if w.active.Load() && !(sized && size == 0) {
+		if e := n.sendLocked(0); e != 0 {
+			w.mu.Unlock()
+			return fuse.Status(e)
+		}
+	}
+	res, _, e := fs.m.do("fs.setattr", &fspb.Op{Id: []byte(n.id), Set: set, Cred: fs.creds.of(&in.InHeader)}, nil)
+	if e == 0 {
+		if sized && w.active.Load() {
+			w.dropWhole(n)
+			w.run, w.lo, w.hi, w.stamp = nil, 0, 0, 0
+			w.known = size == 0 && w.token
+		}
+		if w.attr != nil {
+			w.attr = res.GetEntry().GetAttr()
+		}
+	}
+	w.mu.Unlock()
+	fs.cache.forgetAttr(n.id)
+	n.dropData()
+	if e != 0 {
+		return fuse.Status(e)
+	}
+	fs.attrOut(n, res, since, out)
+	return fuse.OK
+}
+
+// cut sets the size of a file without asking the home.
+func (n *node) cut(size int64) bool {
+	w := &n.w
+	if !w.active.Load() {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.token || !w.known || !w.ample || w.attr == nil || w.attr.Size != 0 || size > maxWhole {
+		return false
+	}
+	w.stamp = nowAt(n.fs.m)
+	n.fs.held.bytes.Add(size - int64(len(w.whole)))
+	old := int64(len(w.whole))
+	if size < old {
+		w.whole = w.whole[:size]
+		clear(w.whole[size:old])
+	} else if size > old {
+		return n.grow(size, old)
+	}
+	w.lo, w.hi = 0, size
+	n.fs.held.add(n)
+	return true
+}
+
+// grow makes a held file longer; the new part is zeros, all of it sent.
+func (n *node) grow(size, old int64) bool {
+	w := &n.w
+	w.whole = extend(w.whole, size)
+	clear(w.whole[old:])
+	w.lo, w.hi = 0, size
+	n.fs.held.add(n)
+	return true
+}
+
+// setOf turns the kernel's wish into the wire's.
+func setOf(in *fuse.SetAttrIn) *fspb.Set {
+	s := &fspb.Set{}
+	if v, ok := in.GetMode(); ok {
+		s.Mode = &v
+	}
+	if v, ok := in.GetUID(); ok {
+		s.Uid = &v
+	}
+	if v, ok := in.GetGID(); ok {
+		s.Gid = &v
+	}
+	if v, ok := in.GetSize(); ok {
+		s.Size = proto.Int64(int64(v))
+	}
+	s.AtimeNow, s.MtimeNow = in.Valid&fuse.FATTR_ATIME_NOW != 0, in.Valid&fuse.FATTR_MTIME_NOW != 0
+	if in.Valid&fuse.FATTR_ATIME != 0 && !s.AtimeNow {
+		s.Atime = proto.Int64(int64(in.Atime)*1e9 + int64(in.Atimensec))
+	}
+	if in.Valid&fuse.FATTR_MTIME != 0 && !s.MtimeNow {
+		s.Mtime = proto.Int64(int64(in.Mtime)*1e9 + int64(in.Mtimensec))
+	}
+	return s
+}

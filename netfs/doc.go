@@ -1,0 +1,46 @@
+// Package netfs shows a host's file tree on another host, over FUSE: Server at the home, Mount at the helper, and one goal, that
+// a compiler that runs there does not notice.
+//
+// Terms. The home owns the tree and orders everything. A file is named over the wire by its id, which is a file handle of
+// the home's kernel behind a mount number, so the server keeps no table of what clients know; descriptors are a cache
+// (objects). A node is a file that the helper's kernel knows. An invalidation is a note from the home: this name, these
+// attributes, this data are not what you were told.
+//
+// What is kept, and how it is taken back. The helper's kernel keeps names, missing names, attributes and data without
+// time limit, and the daemon keeps whole small directories besides (cache), because the cost of a compile is its thousands
+// of lookups. Before the home gives anything away it (1) watches the directory with fanotify, (2) notes who is told
+// (package token), (3) only then looks. So a change is either in the answer or followed by a note. Notes and replies travel in one order,
+// and notes are applied in order by one goroutine. Server.Drain turns everything that has happened at home into notes, and
+// Mount.Applied waits until they are applied: this pair is what goes before every exec, exit and signal that crosses hosts.
+// Between two such points a change is seen within about a millisecond, not at once.
+//
+// Native stores through a mapping, and native writes through a hard link that was made outside of what is watched after
+// the file was looked up, give no event.
+//
+// Writing. A client that writes has the file's write token, holds the bytes back and sends them in pieces of 1 MiB, at
+// close, at fsync, and when the home recalls the token because somebody else asks. A file made here that fits in memory
+// stays until Mount.Flush, while the home has ample room: a temporary file that is removed before never crosses. Flush goes
+// before an exit status, output or signal leaves the helper; its error must reach the process's status. The home keeps no
+// descriptor open for writing between calls, so that it can execute what was built.
+//
+// Two mounts of one home are meant: a full one, and one with NoOpen for trees that are mostly read, in which open and close
+// never leave the kernel. There writes go through at once, and fifos cannot be opened.
+//
+// Fifos are shown as regular files (stat too), because only then do their reads and writes reach us: each is done at
+// the home. Device nodes never open a device of the helper (the mount is nodev); connecting to a unix socket of the home gives
+// ECONNREFUSED.
+//
+// Who asks. The helper's kernel checks permissions by mode bits (default_permissions); the home does what makes, removes
+// or changes with the caller's fsuid, fsgid and groups on a thread of its own (workers), so its own rules hold too. Changes made by
+// such a thread are known from fanotify by their thread number and are told to everybody but their author.
+//
+// Lock order. Server: fanMu, Server.mu, client.mu; objects.mu and markMu are taken last. Mount: node.w.mu, rawFS.mu, then
+// one of cache.mu, heldSet.mu, invalQueue.mu, ships.mu, which nest in nothing. No lock that a FUSE request takes is held across a notify to the
+// kernel: dropping a name takes the directory's lock in the kernel, which a request under way may hold. For the same reason the
+// home never waits for a client to apply a note.
+//
+// Traps. A daemon killed inside a notify leaves its callers in D state until somebody writes to AbortPath. A signal does not end
+// a call that changes something; it ends one that only asks after graceTime, so that a killed process goes, and one with
+// a handler for SIGCHLD sees no EINTR. On an overlay, a descriptor opened for reading shows the old content after a copy up: the
+// server opens for each read.
+package netfs

@@ -1,0 +1,258 @@
+package netfs
+
+import (
+	"context"
+	"sync"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/onehost/onehost/netfs/fspb"
+)
+
+// invalQueue holds invalidations between their arrival and the kernel's taking them. Receiving never waits; one goroutine
+// applies in order, and may wait in the kernel for requests under way on the same directory.
+type invalQueue struct {
+	mu      sync.Mutex
+	wake    *sync.Cond
+	queue   []*fspb.Invals
+	applied uint64
+	waiters map[chan struct{}]uint64
+	closed  bool
+
+	// The last things that became invalid, to tell a reply that was under way meanwhile.
+	count  uint64
+	recent [256]recentInval
+}
+
+type recentInval struct{ dir, name, id string }
+
+func (q *invalQueue) init() {
+	q.wake = sync.NewCond(&q.mu)
+	q.waiters = make(map[chan struct{}]uint64)
+}
+
+// mark gives the point in time to ask touched about.
+func (q *invalQueue) mark() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.count
+}
+
+// touched reports whether since then something came that concerns the name in the directory, or the file. Empty strings
+// concern nothing; an empty name with a directory concerns all its names.
+func (q *invalQueue) touched(since uint64, dir, name, id string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.count-since > uint64(len(q.recent)) {
+		return true
+	}
+	for i := since; i < q.count; i++ {
+		r := &q.recent[i%uint64(len(q.recent))]
+		if r.dir == "*" || id != "" && r.id == id || dir != "" && r.dir == dir && (name == "" || r.name == name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (q *invalQueue) noteLocked(dir, name, id string) {
+	q.recent[q.count%uint64(len(q.recent))] = recentInval{dir, name, id}
+	q.count++
+}
+
+// note says that a token on the file was taken away.
+func (q *invalQueue) note(id string) {
+	q.mu.Lock()
+	q.noteLocked("", "", id)
+	q.mu.Unlock()
+}
+
+// restart begins after seq, on a new connection.
+func (q *invalQueue) restart(seq uint64, all bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.noteLocked("*", "", "")
+	if all {
+		q.queue = []*fspb.Invals{{Seq: seq, Inval: []*fspb.Inval{{All: true}}}}
+		q.wake.Signal()
+		return
+	}
+	q.reachedLocked(seq)
+}
+
+func (q *invalQueue) reachedLocked(seq uint64) {
+	q.applied = max(q.applied, seq)
+	for ch, want := range q.waiters {
+		if want <= q.applied {
+			delete(q.waiters, ch)
+			close(ch)
+		}
+	}
+}
+
+func (q *invalQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.wake.Broadcast()
+	q.mu.Unlock()
+}
+
+// Applied waits until every invalidation of the home up to seq (as Server.Drain gives it) has been applied here.
+func (m *Mount) Applied(ctx context.Context, seq uint64) error {
+	q := &m.inval
+	q.mu.Lock()
+	if q.applied >= seq {
+		q.mu.Unlock()
+		return nil
+	}
+	ch := make(chan struct{})
+	q.waiters[ch] = seq
+	q.mu.Unlock()
+	select {
+	case <-ch:
+		return nil
+	case <-m.ctx.Done():
+		return syscall.EHOSTDOWN
+	case <-ctx.Done():
+		q.mu.Lock()
+		delete(q.waiters, ch)
+		q.mu.Unlock()
+		return ctx.Err()
+	}
+}
+
+// received takes a note: the daemon's own caches forget at once, the kernel in turn. The order is what makes touched
+// reliable: noted, forgotten, queued.
+func (m *Mount) received(inv *fspb.Invals) {
+	q := &m.inval
+	q.mu.Lock()
+	for _, i := range inv.Inval {
+		switch {
+		case i.Except == m.num && i.Except != 0:
+		case i.All:
+			q.noteLocked("*", "", "")
+		case i.Entry:
+			q.noteLocked(string(i.Dir), string(i.Name), string(i.Id))
+		default:
+			q.noteLocked("", "", string(i.Id))
+		}
+	}
+	q.mu.Unlock()
+	for _, i := range inv.Inval {
+		switch {
+		case i.Except == m.num && i.Except != 0:
+			continue
+		case i.All:
+			m.fs.cache.clear()
+		case i.Entry:
+			m.fs.cache.forgetName(string(i.Dir), string(i.Name))
+		}
+		if len(i.Id) > 0 {
+			m.fs.cache.forgetAttr(string(i.Id))
+		}
+	}
+	q.mu.Lock()
+	q.queue = append(q.queue, inv)
+	q.wake.Signal()
+	q.mu.Unlock()
+}
+
+// apply is the goroutine that tells the kernel.
+func (m *Mount) apply() {
+	q := &m.inval
+	for {
+		q.mu.Lock()
+		for len(q.queue) == 0 && !q.closed {
+			q.wake.Wait()
+		}
+		if q.closed {
+			q.mu.Unlock()
+			return
+		}
+		batch := q.queue
+		q.queue = nil
+		q.mu.Unlock()
+		for _, n := range batch {
+			for _, i := range n.Inval {
+				if i.Except != m.num {
+					m.fs.forget(m.srv, i)
+				}
+			}
+			q.mu.Lock()
+			q.reachedLocked(n.Seq)
+			q.mu.Unlock()
+		}
+	}
+}
+
+// forget makes the kernel forget. No lock is held across a notify: the kernel may wait in it for a request that needs us.
+//
+// The kernel closes most races itself: dropping a name waits for a lookup of it that is under way, and a GETATTR that
+// began before its inode was invalidated is not believed. What it does not know is an inode that a LOOKUP under way is about
+// to make; for that the names of the file are dropped too, which waits for the lookup.
+func (fs *rawFS) forget(srv *fuse.Server, i *fspb.Inval) {
+	if i.All {
+		fs.forgetAll(srv)
+		return
+	}
+	if i.Entry {
+		if dir := fs.find(string(i.Dir)); dir != nil {
+			fs.dropEdge(dir, string(i.Name))
+			_ = srv.EntryNotify(dir.nodeid, string(i.Name))
+		}
+	}
+	if len(i.Id) == 0 {
+		return
+	}
+	n := fs.find(string(i.Id))
+	if n == nil {
+		return
+	}
+	off := int64(-1)
+	if i.Data {
+		off = 0
+		n.dropData()
+	}
+	if st := srv.InodeNotify(n.nodeid, off, 0); st == fuse.ENOENT {
+		for _, e := range fs.edgesOf(n) {
+			_ = srv.EntryNotify(e.dir.nodeid, e.name)
+		}
+	}
+}
+
+// forgetAll is for when events or notes were lost.
+func (fs *rawFS) forgetAll(srv *fuse.Server) {
+	fs.cache.clear()
+	type missing struct {
+		nodeid uint64
+		names  []string
+	}
+	var all []*node
+	var names []missing
+	fs.mu.Lock()
+	for _, n := range fs.nodes {
+		all = append(all, n)
+		m := missing{nodeid: n.nodeid}
+		for name := range n.children {
+			m.names = append(m.names, name)
+		}
+		for name := range n.negative {
+			m.names = append(m.names, name)
+		}
+		n.negative = nil
+		if len(m.names) > 0 {
+			names = append(names, m)
+		}
+	}
+	fs.mu.Unlock()
+	for _, m := range names {
+		for _, name := range m.names {
+			_ = srv.EntryNotify(m.nodeid, name)
+		}
+	}
+	for _, n := range all {
+		n.lost()
+		_ = srv.InodeNotify(n.nodeid, 0, 0)
+	}
+}

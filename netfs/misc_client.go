@@ -1,0 +1,332 @@
+package netfs
+
+import (
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/netfs/fspb"
+)
+
+// Access is never asked: the kernel checks by the attributes (default_permissions).
+func (fs *rawFS) Access(<-chan struct{}, *fuse.AccessIn) fuse.Status { return fuse.ENOSYS }
+
+// dirHandle is an open directory: what it held when it was first read, so that offsets stay right.
+type dirHandle struct{ list []*fspb.Entry }
+
+// OpenDir opens a directory.
+func (fs *rawFS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if fs.m.cfg.NoOpen {
+		return fuse.ENOSYS
+	}
+	n := fs.node(in.NodeId)
+	if n == nil && !fs.ships.owns(in.NodeId) {
+		return fuse.Status(syscall.ESTALE)
+	}
+	fs.mu.Lock()
+	fs.next++
+	out.Fh = fs.next
+	fs.dirs[out.Fh] = &dirHandle{}
+	fs.mu.Unlock()
+	if n != nil && !n.volatile {
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR
+	}
+	return fuse.OK
+}
+
+// ReleaseDir closes a directory.
+func (fs *rawFS) ReleaseDir(in *fuse.ReleaseIn) {
+	fs.mu.Lock()
+	delete(fs.dirs, in.Fh)
+	fs.mu.Unlock()
+}
+
+// ReadDir lists a directory. Offsets count entries.
+func (fs *rawFS) ReadDir(stop <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return fuse.OK
+	}
+	key := in.Fh
+	if fs.m.cfg.NoOpen {
+		key = 1<<63 | in.NodeId // one reader's place in it is not told from another's: all share the last listing
+	}
+	fs.mu.Lock()
+	d := fs.dirs[key]
+	fs.mu.Unlock()
+	if d == nil || d.list == nil || in.Offset == 0 {
+		list, e := fs.list(stop, n)
+		if e != 0 {
+			return fuse.Status(e)
+		}
+		d = &dirHandle{list: list}
+		fs.mu.Lock()
+		fs.dirs[key] = d
+		fs.mu.Unlock()
+	}
+	for i := in.Offset; i < uint64(len(d.list)); i++ {
+		e := d.list[i]
+		typ := e.Type
+		if typ == unix.S_IFIFO {
+			typ = unix.S_IFREG
+		}
+		if !out.AddDirEntry(fuse.DirEntry{Name: string(e.Name), Mode: typ, Ino: e.Ino, Off: i + 1}) {
+			return fuse.OK
+		}
+	}
+	if fs.m.cfg.NoOpen && in.Offset >= uint64(len(d.list)) {
+		fs.mu.Lock()
+		delete(fs.dirs, key)
+		fs.mu.Unlock()
+	}
+	return fuse.OK
+}
+
+func (fs *rawFS) list(stop <-chan struct{}, n *node) ([]*fspb.Entry, syscall.Errno) {
+	if all, ok := fs.cache.list(n.id); ok {
+		dots := []*fspb.Entry{{Name: []byte("."), Type: unix.S_IFDIR}, {Name: []byte(".."), Type: unix.S_IFDIR}}
+		return append(dots, all...), 0
+	}
+	var all []*fspb.Entry
+	for off := int64(0); ; {
+		res, _, e := fs.m.ask(stop, "fs.readdir", &fspb.Op{Id: []byte(n.id), Off: off})
+		if e != 0 {
+			return nil, e
+		}
+		all = append(all, res.Entries...)
+		if res.Eof || len(res.Entries) == 0 {
+			if all == nil {
+				all = []*fspb.Entry{}
+			}
+			return all, 0
+		}
+		off = int64(res.Next)
+	}
+}
+
+// StatFs tells of the home's file system that the file is on.
+func (fs *rawFS) StatFs(stop <-chan struct{}, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	n := fs.node(in.NodeId)
+	if n == nil {
+		n = fs.node(fuse.FUSE_ROOT_ID)
+	}
+	res, _, e := fs.m.ask(stop, "fs.statfs", &fspb.Op{Id: []byte(n.id)})
+	if e != 0 {
+		return fuse.Status(e)
+	}
+	s := res.GetStatfs()
+	out.Blocks, out.Bfree, out.Bavail = s.GetBlocks(), s.GetBfree(), s.GetBavail()
+	out.Files, out.Ffree = s.GetFiles(), s.GetFfree()
+	out.Bsize, out.Frsize, out.NameLen = s.GetBsize(), s.GetFrsize(), s.GetNamelen()
+	return fuse.OK
+}
+
+func (fs *rawFS) xattr(h *fuse.InHeader, op *fspb.Op, value []byte) ([]byte, fuse.Status) {
+	n := fs.node(h.NodeId)
+	if n == nil {
+		return nil, fuse.ENODATA
+	}
+	if string(op.Name) == "security.capability" && op.Flags == xattrGet && n.w.active.Load() {
+		return nil, fuse.ENODATA // the kernel asks before each write whether there is something to take away; new files have none
+	}
+	op.Id, op.Cred = []byte(n.id), fs.creds.of(h)
+	_, b, e := fs.m.do("fs.xattr", op, value)
+	return b, fuse.Status(e)
+}
+
+func sized(b, dest []byte, st fuse.Status) (uint32, fuse.Status) {
+	switch {
+	case st != fuse.OK:
+		return 0, st
+	case len(dest) == 0:
+		return uint32(len(b)), fuse.OK
+	case len(b) > len(dest):
+		return uint32(len(b)), fuse.ERANGE
+	}
+	return uint32(copy(dest, b)), fuse.OK
+}
+
+// GetXAttr reads an extended attribute.
+func (fs *rawFS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+	b, st := fs.xattr(h, &fspb.Op{Flags: xattrGet, Name: []byte(name)}, nil)
+	return sized(b, dest, st)
+}
+
+// ListXAttr lists extended attributes.
+func (fs *rawFS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
+	b, st := fs.xattr(h, &fspb.Op{Flags: xattrList}, nil)
+	return sized(b, dest, st)
+}
+
+// SetXAttr sets an extended attribute.
+func (fs *rawFS) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
+	_, st := fs.xattr(&in.InHeader, &fspb.Op{Flags: xattrSet, Name: []byte(name), Mode: in.Flags}, value)
+	return st
+}
+
+// RemoveXAttr removes an extended attribute.
+func (fs *rawFS) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	_, st := fs.xattr(h, &fspb.Op{Flags: xattrRemove, Name: []byte(name)}, nil)
+	return st
+}
+
+// Fallocate gives a file room, or takes it.
+func (fs *rawFS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return fuse.EPERM
+	}
+	return fuse.Status(n.atHome(func() syscall.Errno {
+		_, _, e := fs.m.do("fs.allocate", &fspb.Op{Id: []byte(n.id), Off: int64(in.Offset), Len: int64(in.Length), Flags: in.Mode}, nil)
+		return e
+	}))
+}
+
+// atHome changes a file's data at home: everything held goes there first, and nothing is known of it here afterwards.
+func (n *node) atHome(do func() syscall.Errno) syscall.Errno {
+	w := &n.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.active.Load() {
+		if e := n.sendLocked(0); e != 0 {
+			return e
+		}
+		w.dropWhole(n)
+	}
+	e := do()
+	n.fs.cache.forgetAttr(n.id)
+	n.dropData()
+	return e
+}
+
+// CopyFileRange copies at home.
+func (fs *rawFS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
+	from, to := fs.node(in.NodeId), fs.node(in.NodeIdOut)
+	if from == nil || to == nil {
+		return 0, fuse.EINVAL
+	}
+	if e := from.flush(false); e != 0 {
+		return 0, fuse.Status(e)
+	}
+	var done int64
+	e := to.atHome(func() syscall.Errno {
+		res, _, e := fs.m.do("fs.copy", &fspb.Op{Id: []byte(from.id), Id2: []byte(to.id), Off: int64(in.OffIn),
+			Off2: int64(in.OffOut), Len: int64(in.Len)}, nil)
+		done = res.GetN()
+		return e
+	})
+	return uint32(done), fuse.Status(e)
+}
+
+// Lseek finds data and holes.
+func (fs *rawFS) Lseek(stop <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return fuse.EINVAL
+	}
+	if e := n.flush(false); e != 0 {
+		return fuse.Status(e)
+	}
+	res, _, e := fs.m.ask(stop, "fs.seek", &fspb.Op{Id: []byte(n.id), Off: int64(in.Offset), Flags: in.Whence})
+	out.Offset = uint64(res.GetN())
+	return fuse.Status(e)
+}
+
+func lockOp(n *node, in *fuse.LkIn, how uint32) *fspb.Op {
+	return &fspb.Op{Id: []byte(n.id), Flags: how, Lock: &fspb.Lock{Owner: in.Owner, Start: in.Lk.Start, End: in.Lk.End,
+		Type: in.Lk.Typ, Pid: in.Lk.Pid, Flock: in.LkFlags&fuse.LK_FLOCK != 0}}
+}
+
+// GetLk asks who holds a lock.
+func (fs *rawFS) GetLk(stop <-chan struct{}, in *fuse.LkIn, out *fuse.LkOut) fuse.Status {
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return fuse.EINVAL
+	}
+	res, _, e := fs.m.wait(stop, "fs.lock", lockOp(n, in, lockGet), nil)
+	if l := res.GetLock(); l != nil {
+		out.Lk = fuse.FileLock{Start: l.Start, End: l.End, Typ: l.Type, Pid: l.Pid}
+	}
+	return fuse.Status(e)
+}
+
+// SetLk takes or gives back a lock. Whoever locks wants to see what the last holder wrote, and to be seen.
+func (fs *rawFS) SetLk(stop <-chan struct{}, in *fuse.LkIn) fuse.Status {
+	return fs.setLock(stop, in, lockSet)
+}
+
+// SetLkw waits for a lock.
+func (fs *rawFS) SetLkw(stop <-chan struct{}, in *fuse.LkIn) fuse.Status {
+	return fs.setLock(stop, in, lockWait)
+}
+
+func (fs *rawFS) setLock(stop <-chan struct{}, in *fuse.LkIn, how uint32) fuse.Status {
+	n := fs.node(in.NodeId)
+	if n == nil {
+		return fuse.EINVAL
+	}
+	if e := n.flush(false); e != 0 {
+		return fuse.Status(e)
+	}
+	n.locked.Store(true)
+	_, _, e := fs.m.wait(stop, "fs.lock", lockOp(n, in, how), nil)
+	return fuse.Status(e)
+}
+
+// unlock drops the locks of an owner that closes the file.
+func (fs *rawFS) unlock(n *node, owner uint64) {
+	if n.locked.Load() {
+		_, _, _ = fs.m.do("fs.lock", &fspb.Op{Id: []byte(n.id), Flags: lockDrop, Lock: &fspb.Lock{Owner: owner}}, nil)
+	}
+}
+
+// openFifo opens a fifo of the home.
+func (fs *rawFS) openFifo(stop <-chan struct{}, n *node, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if fs.m.cfg.NoOpen {
+		return fuse.Status(syscall.ENXIO) // a mount without opens cannot tell its readers apart
+	}
+	res, _, e := fs.m.wait(stop, "fs.fifo.open", &fspb.Op{Id: []byte(n.id), Flags: in.Flags, Cred: fs.creds.of(&in.InHeader)}, nil)
+	if e != 0 {
+		return fuse.Status(e)
+	}
+	fs.mu.Lock()
+	fs.next++
+	out.Fh = fs.next
+	fs.fifos[out.Fh] = uint64(res.N)
+	fs.mu.Unlock()
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_STREAM | fuse.FOPEN_NONSEEKABLE | fuse.FOPEN_NOFLUSH
+	return fuse.OK
+}
+
+func (fs *rawFS) fifo(fh uint64) (uint64, bool) {
+	if fh == 0 {
+		return 0, false
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	h, ok := fs.fifos[fh]
+	return h, ok
+}
+
+func (fs *rawFS) readFifo(stop <-chan struct{}, h uint64, in *fuse.ReadIn) (fuse.ReadResult, fuse.Status) {
+	_, b, e := fs.m.wait(stop, "fs.fifo.read", &fspb.Op{Handle: h, Len: int64(in.Size), Flags: in.Flags}, nil)
+	return fuse.ReadResultData(b), fuse.Status(e)
+}
+
+func (fs *rawFS) writeFifo(stop <-chan struct{}, h uint64, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	res, _, e := fs.m.wait(stop, "fs.fifo.write", &fspb.Op{Handle: h, Flags: in.Flags}, data)
+	return uint32(res.GetN()), fuse.Status(e)
+}
+
+func (fs *rawFS) closeFifo(fh uint64) bool {
+	h, ok := fs.fifo(fh)
+	if !ok {
+		return false
+	}
+	fs.mu.Lock()
+	delete(fs.fifos, fh)
+	fs.mu.Unlock()
+	_, _, _ = fs.m.do("fs.fifo.close", &fspb.Op{Handle: h}, nil)
+	return true
+}

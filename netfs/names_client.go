@@ -1,0 +1,232 @@
+package netfs
+
+import (
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/netfs/fspb"
+)
+
+// Lookup finds a name.
+func (fs *rawFS) Lookup(stop <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	if st, ok := fs.ships.lookup(h.NodeId, name, out); ok {
+		return st
+	}
+	dir := fs.node(h.NodeId)
+	if dir == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	for {
+		since := fs.m.inval.mark()
+		if e, known := fs.cache.lookup(dir.id, name); known {
+			return fs.found(dir, name, e, since, out)
+		}
+		listing, again := false, false
+		if !dir.volatile {
+			listing, again = fs.cache.fetch(dir.id, stop)
+		}
+		if again {
+			select {
+			case <-stop:
+				return fuse.EINTR
+			default:
+				continue
+			}
+		}
+		since = fs.m.inval.mark()
+		res, _, e := fs.m.ask(stop, "fs.lookup", &fspb.Op{Id: []byte(dir.id), Name: []byte(name), Listing: listing})
+		if e == 0 && listing {
+			fs.cache.store(dir.id, res, func(d, id string) bool { return fs.m.inval.touched(since, d, "", id) })
+		}
+		if listing {
+			fs.cache.fetched(dir.id)
+		}
+		if e != 0 {
+			return fuse.Status(e)
+		}
+		if len(res.GetEntry().GetId()) == 0 {
+			if res.GetEntry().GetUncached() {
+				return fuse.ENOENT
+			}
+			return fs.found(dir, name, nil, since, out)
+		}
+		return fs.found(dir, name, res.Entry, since, out)
+	}
+}
+
+func (fs *rawFS) found(dir *node, name string, e *fspb.Entry, since uint64, out *fuse.EntryOut) fuse.Status {
+	if e != nil {
+		fs.enter(dir, name, e, since, out)
+		return fuse.OK
+	}
+	fs.missing(dir, name)
+	if fs.m.inval.touched(since, dir.id, name, "") {
+		return fuse.ENOENT
+	}
+	out.NodeId = 0
+	out.SetEntryTimeout(forever)
+	return fuse.OK
+}
+
+// build makes something called dir/name at home.
+func (fs *rawFS) build(method string, h *fuse.InHeader, name string, op *fspb.Op, out *fuse.EntryOut) (*node, *fspb.Result, uint64, fuse.Status) {
+	dir := fs.node(h.NodeId)
+	if dir == nil || fs.ships.owns(h.NodeId) {
+		return nil, nil, 0, fuse.EPERM
+	}
+	if op.Id == nil {
+		op.Id = []byte(dir.id)
+	}
+	op.Name, op.Cred = []byte(name), fs.creds.of(h)
+	since := fs.m.inval.mark()
+	res, _, e := fs.m.do(method, op, nil)
+	if e != 0 {
+		return nil, nil, 0, fuse.Status(e)
+	}
+	if res.Entry == nil || len(res.Entry.Id) == 0 {
+		return nil, nil, 0, fuse.EIO
+	}
+	fs.cache.set(dir.id, name, res.Entry)
+	fs.cache.forgetAttr(string(res.Entry.Id))
+	return fs.enter(dir, name, res.Entry, since, out), res, since, fuse.OK
+}
+
+// Mkdir makes a directory; the kernel has applied the umask.
+func (fs *rawFS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	_, _, _, st := fs.build("fs.mkdir", &in.InHeader, name, &fspb.Op{Mode: in.Mode}, out)
+	return st
+}
+
+// Mknod makes a fifo, a socket, a device node or a regular file at home.
+func (fs *rawFS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	_, _, _, st := fs.build("fs.mknod", &in.InHeader, name, &fspb.Op{Mode: in.Mode, Rdev: in.Rdev}, out)
+	return st
+}
+
+// Symlink makes a symbolic link.
+func (fs *rawFS) Symlink(_ <-chan struct{}, h *fuse.InHeader, to, name string, out *fuse.EntryOut) fuse.Status {
+	_, _, _, st := fs.build("fs.symlink", h, name, &fspb.Op{Name2: []byte(to)}, out)
+	return st
+}
+
+// Link gives a file another name.
+func (fs *rawFS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	n, dir := fs.node(in.Oldnodeid), fs.node(in.NodeId)
+	if n == nil || dir == nil {
+		return fuse.EPERM
+	}
+	if e := n.flush(false); e != 0 {
+		return fuse.Status(e)
+	}
+	_, _, _, st := fs.build("fs.link", &in.InHeader, name, &fspb.Op{Id: []byte(n.id), Id2: []byte(dir.id)}, out)
+	return st
+}
+
+// Readlink gives where a symbolic link points.
+func (fs *rawFS) Readlink(stop <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
+	n := fs.node(h.NodeId)
+	if n == nil {
+		return nil, fuse.Status(syscall.ESTALE)
+	}
+	_, b, e := fs.m.ask(stop, "fs.readlink", &fspb.Op{Id: []byte(n.id)})
+	return b, fuse.Status(e)
+}
+
+// victim says how a file that loses its name is to be treated: whether the home must keep it alive.
+func (n *node) pin() bool {
+	if n == nil || n.opens.Load() == 0 && n.writers.Load() == 0 {
+		return false
+	}
+	return !n.pinned.Swap(true)
+}
+
+// Unlink removes a name. What was written to a file that goes with its last name never crosses the link.
+func (fs *rawFS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return fs.remove(h, name, 0)
+}
+
+// Rmdir removes a directory.
+func (fs *rawFS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return fs.remove(h, name, unix.AT_REMOVEDIR)
+}
+
+func (fs *rawFS) remove(h *fuse.InHeader, name string, flags uint32) fuse.Status {
+	dir := fs.node(h.NodeId)
+	if dir == nil {
+		return fuse.EPERM
+	}
+	v := fs.child(dir, name)
+	op := &fspb.Op{Id: []byte(dir.id), Name: []byte(name), Flags: flags, Cred: fs.creds.of(h)}
+	if flags == 0 {
+		op.Pin = v.pin()
+	}
+	_, _, e := fs.m.do("fs.unlink", op, nil)
+	if e != 0 {
+		if op.Pin {
+			v.pinned.Store(false)
+		}
+		return fuse.Status(e)
+	}
+	fs.cache.set(dir.id, name, nil)
+	fs.dropEdge(dir, name)
+	if v != nil {
+		fs.cache.forgetAttr(v.id)
+		v.unlinked()
+	}
+	return fuse.OK
+}
+
+// Rename moves a name, with the flags of renameat2.
+func (fs *rawFS) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
+	dir, dir2 := fs.node(in.NodeId), fs.node(in.Newdir)
+	if dir == nil || dir2 == nil {
+		return fuse.EPERM
+	}
+	n, v := fs.child(dir, from), fs.child(dir2, to)
+	op := &fspb.Op{Id: []byte(dir.id), Name: []byte(from), Id2: []byte(dir2.id), Name2: []byte(to), Flags: in.Flags,
+		Cred: fs.creds.of(&in.InHeader)}
+	if in.Flags&unix.RENAME_EXCHANGE == 0 {
+		op.Pin = v.pin()
+	}
+	if _, _, e := fs.m.do("fs.rename", op, nil); e != 0 {
+		if op.Pin {
+			v.pinned.Store(false)
+		}
+		return fuse.Status(e)
+	}
+	fs.cache.forgetName(dir.id, from)
+	fs.cache.forgetName(dir2.id, to)
+	fs.mu.Lock()
+	fs.dropEdgeLocked(dir, from)
+	if n != v {
+		fs.dropEdgeLocked(dir2, to)
+	}
+	if n != nil {
+		fs.edgeLocked(dir2, to, n)
+	}
+	if v != nil && in.Flags&unix.RENAME_EXCHANGE != 0 {
+		fs.edgeLocked(dir, from, v)
+	}
+	fs.mu.Unlock()
+	if n != nil {
+		fs.cache.forgetAttr(n.id)
+	}
+	if v != nil {
+		fs.cache.forgetAttr(v.id)
+		if in.Flags&unix.RENAME_EXCHANGE == 0 && n != v {
+			v.unlinked()
+		}
+	}
+	return fuse.OK
+}
+
+func (fs *rawFS) edgeLocked(dir *node, name string, n *node) {
+	if dir.children == nil {
+		dir.children = make(map[string]*node)
+	}
+	delete(dir.negative, name)
+	dir.children[name] = n
+	n.edges = append(n.edges, edge{dir, name})
+}

@@ -1,0 +1,404 @@
+package netfs
+
+import (
+	"context"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/netfs/fspb"
+	"github.com/onehost/onehost/token"
+)
+
+// Bounds of listings.
+const (
+	smallDir = 160     // entries of a directory that is given away whole, with attributes
+	namesDir = 4096    // entries of a directory whose names are given away with the first lookup
+	pageSize = 1 << 20 // bytes of names in one reply
+)
+
+// checkName refuses what is not the name of a directory's entry.
+func checkName(name []byte) error {
+	if len(name) == 0 || len(name) > 255 || string(name) == "." || string(name) == ".." || strings.ContainsAny(string(name), "/\x00") {
+		return syscall.EINVAL
+	}
+	return nil
+}
+
+// child opens dir/name as an object.
+func (s *Server) child(dir *obj, name []byte) (*obj, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Openat(dir.fd, string(name), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return s.files.adopt(fd)
+}
+
+// entry stats a file and lets c keep what it is told. The token comes first, so that a change after the stat finds it.
+func (s *Server) entry(ctx context.Context, c *client, x *obj, name []byte) (*fspb.Entry, error) {
+	if err := s.acquire(ctx, c, x.id, token.DataRead); err != nil {
+		return nil, err
+	}
+	var st unix.Statx_t
+	if err := statx(x.fd, &st); err != nil {
+		return nil, err
+	}
+	if st.Nlink > 1 && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		s.watchFile(x, watchData) // a write through its other name is reported to the file only
+	}
+	return &fspb.Entry{Name: name, Id: []byte(x.id), Attr: s.files.attr(&st), Type: uint32(st.Mode) & unix.S_IFMT, Uncached: x.m.volatile}, nil
+}
+
+// attachOp: Result.seq, and the root as entry.
+func (s *Server) attachOp(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	x, err := s.files.get(s.root)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(x)
+	for part := range strings.SplitSeq(string(op.Name2), "/") { // a subtree
+		if part == "" {
+			continue
+		}
+		y, err := s.child(x, []byte(part))
+		if err != nil {
+			return nil, nil, err
+		}
+		s.files.put(x)
+		x = y
+	}
+	s.watchDir(x)
+	e, err := s.entry(ctx, c, x, nil)
+	return &fspb.Result{Entry: e}, nil, err
+}
+
+// lookup: id, name, listing. ENOENT comes as a result without an entry, for the listing that may be with it.
+func (s *Server) lookup(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	dir, err := s.files.get(string(op.Id))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(dir)
+	if err := s.acquire(ctx, c, dir.id, token.NamesRead); err != nil {
+		return nil, nil, err
+	}
+	s.watchDir(dir)
+	res := &fspb.Result{}
+	x, err := s.child(dir, op.Name)
+	switch err {
+	case nil:
+		res.Entry, err = s.entry(ctx, c, x, op.Name)
+		s.files.put(x)
+		if err != nil {
+			return nil, nil, err
+		}
+	case syscall.ENOENT:
+		res.Entry = &fspb.Entry{Uncached: dir.m.volatile}
+	default:
+		return nil, nil, err
+	}
+	if op.Listing && !dir.m.volatile {
+		s.listing(ctx, c, dir, res)
+	}
+	return res, nil, nil
+}
+
+// listing adds the whole directory to res if it is small enough; failing is no error, it is only not there then.
+func (s *Server) listing(ctx context.Context, c *client, dir *obj, res *fspb.Result) {
+	fd, err := unix.Open(procFD(dir.fd), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	var all []*fspb.Entry
+	d := dirReader{fd: fd}
+	for {
+		name, typ, ino, _, err := d.next()
+		if err != nil || len(all) > namesDir {
+			return
+		}
+		if name == nil {
+			break
+		}
+		if s := string(name); s != "." && s != ".." {
+			all = append(all, &fspb.Entry{Name: name, Type: typ, Ino: ino})
+		}
+	}
+	if len(all) <= smallDir {
+		for _, e := range all {
+			s.fill(c, dir, e)
+		}
+	}
+	res.Entries, res.Listed = all, true
+}
+
+// fill adds id and attributes to an entry of a listing, if that can be done without asking anybody. It takes two system
+// calls and no descriptor.
+func (s *Server) fill(c *client, dir *obj, e *fspb.Entry) {
+	h, mid, err := unix.NameToHandleAt(dir.fd, string(e.Name), 0)
+	if err != nil || !dir.m.handles || mid != dir.m.id {
+		return
+	}
+	id := makeID(dir.m, h.Type(), h.Bytes())
+	s.mu.Lock()
+	if w, ok := s.tokens.Writer(token.Object(id)); ok && w != c.holder() {
+		s.mu.Unlock()
+		return
+	}
+	s.stepLocked(token.Message{Kind: token.Acquire, Object: token.Object(id), Holder: c.holder(), Mode: token.DataRead})
+	s.mu.Unlock()
+	var st unix.Statx_t
+	if err := unix.Statx(dir.fd, string(e.Name), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st); err != nil {
+		return
+	}
+	if st.Mnt_id != uint64(mid) || st.Nlink > 1 && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		return // something is mounted there, or it needs a watch of its own
+	}
+	e.Id, e.Attr, e.Type = []byte(id), s.files.attr(&st), uint32(st.Mode)&unix.S_IFMT
+}
+
+// readdir: id, off (from Result.next). Result.entries, names only, with eof at the end.
+func (s *Server) readdir(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	dir, err := s.files.get(string(op.Id))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(dir)
+	if err := s.acquire(ctx, c, dir.id, token.NamesRead); err != nil {
+		return nil, nil, err
+	}
+	s.watchDir(dir)
+	fd, err := unix.Open(procFD(dir.fd), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unix.Close(fd)
+	if op.Off != 0 {
+		if _, err := unix.Seek(fd, op.Off, unix.SEEK_SET); err != nil {
+			return nil, nil, err
+		}
+	}
+	res := &fspb.Result{}
+	d := dirReader{fd: fd}
+	for size := 0; size < pageSize; {
+		name, typ, ino, next, err := d.next()
+		if err != nil {
+			return nil, nil, err
+		}
+		if name == nil {
+			res.Eof = true
+			break
+		}
+		res.Entries = append(res.Entries, &fspb.Entry{Name: name, Type: typ, Ino: ino, Uncached: dir.m.volatile})
+		res.Next = uint64(next)
+		size += len(name) + 32
+	}
+	return res, nil, nil
+}
+
+// getattr: id.
+func (s *Server) getattr(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	x, err := s.files.get(string(op.Id))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(x)
+	e, err := s.entry(ctx, c, x, nil)
+	return &fspb.Result{Entry: e}, nil, err
+}
+
+func (s *Server) readlink(_ context.Context, _ *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	x, err := s.files.get(string(op.Id))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(x)
+	b := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(x.fd, "", b)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &fspb.Result{}, b[:n], nil
+}
+
+// build: id, name, mode, rdev, cred, flags; kind by method. The result's entry is what was made.
+func (s *Server) build(ctx context.Context, c *client, op *fspb.Op, do func(dirfd int, name string) error) (*fspb.Result, []byte, error) {
+	if err := checkName(op.Name); err != nil {
+		return nil, nil, err
+	}
+	dir, err := s.files.get(string(op.Id))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(dir)
+	s.watchDir(dir)
+	if err := s.workers.as(op.Cred, func() error { return do(dir.fd, string(op.Name)) }); err != nil {
+		return nil, nil, err
+	}
+	return s.made(ctx, c, op, dir, op.Name)
+}
+
+// made tells the others of a new name and gives its entry.
+func (s *Server) made(ctx context.Context, c *client, op *fspb.Op, dir *obj, name []byte) (*fspb.Result, []byte, error) {
+	s.mu.Lock()
+	s.nameChangedLocked(c, op.Mount, dir.id, string(name))
+	s.stepLocked(token.Message{Kind: token.Acquire, Object: token.Object(dir.id), Holder: c.holder(), Mode: token.NamesRead})
+	s.mu.Unlock()
+	x, err := s.child(dir, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(x)
+	e, err := s.entry(ctx, c, x, name)
+	return &fspb.Result{Entry: e}, nil, err
+}
+
+func (s *Server) mkdir(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	return s.build(ctx, c, op, func(d int, n string) error { return unix.Mkdirat(d, n, op.Mode) })
+}
+
+// mknod makes a device node under the caller's own capabilities: setfsuid leaves a non-root user none of CAP_MKNOD.
+func (s *Server) mknod(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	return s.build(ctx, c, op, func(d int, n string) error { return unix.Mknodat(d, n, op.Mode, int(op.Rdev)) })
+}
+
+func (s *Server) symlink(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	return s.build(ctx, c, op, func(d int, n string) error { return unix.Symlinkat(string(op.Name2), d, n) })
+}
+
+// link: id is the file, id2 and name the new name.
+func (s *Server) link(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	x, err := s.files.get(string(op.Id))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(x)
+	if err := s.acquire(ctx, c, x.id, token.DataRead); err != nil {
+		return nil, nil, err
+	}
+	s.watchFile(x, watchData)
+	op.Id = op.Id2
+	res, b, err := s.build(ctx, c, op, func(d int, n string) error {
+		return unix.Linkat(unix.AT_FDCWD, procFD(x.fd), d, n, unix.AT_SYMLINK_FOLLOW)
+	})
+	if err == nil {
+		s.told(c, op.Mount, &fspb.Inval{Id: []byte(x.id), Attr: true})
+	}
+	return res, b, err
+}
+
+// told tells the others that a file changed.
+func (s *Server) told(c *client, mount uint64, inv *fspb.Inval) {
+	s.mu.Lock()
+	s.objChangedLocked(c, mount, string(inv.Id), inv)
+	s.mu.Unlock()
+}
+
+// unlink: id, name, flags (AT_REMOVEDIR), pin, victim.
+func (s *Server) unlink(_ context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	if err := checkName(op.Name); err != nil {
+		return nil, nil, err
+	}
+	dir, err := s.files.get(string(op.Id))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(dir)
+	var x *obj
+	if op.Pin || op.Flags&unix.AT_REMOVEDIR == 0 {
+		if x, err = s.child(dir, op.Name); err != nil {
+			return nil, nil, err
+		}
+		defer s.files.put(x)
+	}
+	if op.Pin {
+		s.pin(c, x)
+	}
+	err = s.workers.as(op.Cred, func() error {
+		return unix.Unlinkat(dir.fd, string(op.Name), int(op.Flags&unix.AT_REMOVEDIR))
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nameChangedLocked(c, op.Mount, dir.id, string(op.Name))
+	if x != nil {
+		s.objChangedLocked(c, op.Mount, x.id, &fspb.Inval{Id: []byte(x.id), Attr: true})
+	}
+	return &fspb.Result{}, nil, nil
+}
+
+// rename: id, name, id2, name2, flags; pin and victim for what is at the target.
+func (s *Server) rename(_ context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	if err := checkName(op.Name); err != nil {
+		return nil, nil, err
+	}
+	if err := checkName(op.Name2); err != nil {
+		return nil, nil, err
+	}
+	from, err := s.files.get(string(op.Id))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(from)
+	to, err := s.files.get(string(op.Id2))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.files.put(to)
+	victim, err := s.child(to, op.Name2)
+	if err == nil {
+		defer s.files.put(victim)
+		if op.Pin {
+			s.pin(c, victim)
+		}
+	}
+	s.watchDir(to)
+	err = s.workers.as(op.Cred, func() error {
+		return unix.Renameat2(from.fd, string(op.Name), to.fd, string(op.Name2), uint(op.Flags))
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	moved, err := s.child(to, op.Name2)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nameChangedLocked(c, op.Mount, from.id, string(op.Name))
+	s.nameChangedLocked(c, op.Mount, to.id, string(op.Name2))
+	if err == nil {
+		s.objChangedLocked(c, op.Mount, moved.id, &fspb.Inval{Id: []byte(moved.id), Attr: true})
+		defer s.files.put(moved)
+	}
+	if victim != nil {
+		s.objChangedLocked(c, op.Mount, victim.id, &fspb.Inval{Id: []byte(victim.id), Attr: true})
+	}
+	return &fspb.Result{}, nil, nil
+}
+
+// pin keeps a file alive for a client that has it open.
+func (s *Server) pin(c *client, x *obj) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone || c.pins[x.id] != nil {
+		return
+	}
+	s.files.hold(x)
+	c.pins[x.id] = x
+}
+
+// unpin: id.
+func (s *Server) unpin(_ context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	c.mu.Lock()
+	x := c.pins[string(op.Id)]
+	delete(c.pins, string(op.Id))
+	c.mu.Unlock()
+	if x != nil {
+		s.files.put(x)
+	}
+	return &fspb.Result{}, nil, nil
+}

@@ -1,0 +1,454 @@
+package netfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/netfs/fspb"
+	"github.com/onehost/onehost/token"
+)
+
+// ServerConfig says what a Server serves.
+type ServerConfig struct {
+	Root string       // the directory that clients see as /; default "/"
+	Log  *slog.Logger // default: none
+}
+
+// Server serves this host's tree to other hosts.
+type Server struct {
+	log     *slog.Logger
+	files   *objects
+	fan     *fanotify
+	workers *workers
+	root    string // id
+	wake    [2]int // pipe that ends the watcher
+	bg      sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
+
+	fanMu  sync.Mutex // held while events are read and turned into notes, so that Drain sees all of them turned
+	marks  map[string]struct{}
+	markMu sync.Mutex
+
+	mu      sync.Mutex // guards what follows; client.mu is taken inside it, nothing else
+	clients map[names.Host]*client
+	tokens  *token.Table
+	reqs    uint64
+	waiting map[uint64]chan struct{}
+	closed  bool
+}
+
+// client is one connection of a helper, with what the server keeps on its behalf.
+type client struct {
+	peer link.Peer
+	conn *link.Conn
+
+	mu     sync.Mutex
+	seq    uint64
+	mounts int
+	pins   map[string]*obj
+	fifos  map[uint64]*fifo
+	next   uint64
+	locks  map[lockKey]int
+	gone   bool
+}
+
+func (c *client) holder() token.Holder {
+	return token.Holder{Host: c.peer.Number, Incarnation: c.peer.Incarnation}
+}
+
+// NewServer opens the tree and begins to watch it. It needs root.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if cfg.Root == "" {
+		cfg.Root = "/"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{log: cfg.Log, files: newObjects(), workers: newWorkers(), marks: make(map[string]struct{}),
+		clients: make(map[names.Host]*client), tokens: token.New(), waiting: make(map[uint64]chan struct{})}
+	var err error
+	if s.fan, err = newFanotify(); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(cfg.Root, unix.O_PATH|unix.O_CLOEXEC|unix.O_DIRECTORY, 0)
+	if err == nil {
+		var x *obj
+		if x, err = s.files.adopt(fd); err == nil {
+			s.root = x.id
+		}
+	}
+	if err == nil {
+		err = unix.Pipe2(s.wake[:], unix.O_CLOEXEC|unix.O_NONBLOCK)
+	}
+	if err != nil {
+		s.fan.close()
+		s.files.close()
+		return nil, fmt.Errorf("serve %s: %w", cfg.Root, err)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.bg.Add(1)
+	go s.watch()
+	return s, nil
+}
+
+// Close ends the service. The router must not deliver calls any more.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	var all []*client
+	for _, c := range s.clients {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	s.cancel()
+	_, _ = unix.Write(s.wake[1], []byte{0})
+	for _, c := range all {
+		s.drop(c)
+	}
+	s.bg.Wait()
+	s.workers.close()
+	s.fan.close()
+	s.files.close()
+	_ = unix.Close(s.wake[0])
+	_ = unix.Close(s.wake[1])
+	return nil
+}
+
+// Drain turns every change made at home before the call into invalidations, and returns the number of the last
+// invalidation queued to host to; Mount.Applied at that host waits for it. It waits for no host.
+func (s *Server) Drain(ctx context.Context, to names.Host) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := s.readEvents(); err != nil {
+		return 0, fmt.Errorf("drain: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[to]
+	if c == nil {
+		return 0, nil // it has nothing of ours yet
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seq, nil
+}
+
+// DropClient forgets all that lives of the host up to and including inc hold.
+func (s *Server) DropClient(host names.Host, inc names.Incarnation) {
+	s.mu.Lock()
+	c := s.clients[host]
+	s.mu.Unlock()
+	if c != nil && c.peer.Incarnation <= inc {
+		s.drop(c)
+	}
+}
+
+// attach makes r's connection a client, or adds a mount to it. A host that comes by a new connection has lost notes: its
+// old connection's holdings are void, and it forgets everything itself.
+func (s *Server) attach(r *link.Request) (*client, uint64, error) {
+	s.mu.Lock()
+	old := s.clients[r.From.Number]
+	if old != nil && old.conn == r.Conn {
+		defer s.mu.Unlock()
+		old.mu.Lock()
+		defer old.mu.Unlock()
+		old.mounts++
+		return old, old.seq, nil
+	}
+	s.mu.Unlock()
+	c := &client{peer: r.From, conn: r.Conn, mounts: 1, pins: make(map[string]*obj), fifos: make(map[uint64]*fifo),
+		locks: make(map[lockKey]int), seq: uint64(time.Now().UnixNano())}
+	if old != nil {
+		s.drop(old)
+		c.seq = max(c.seq, old.seq+1)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, 0, syscall.EHOSTDOWN
+	}
+	s.clients[r.From.Number] = c
+	s.bg.Add(1)
+	go func() {
+		defer s.bg.Done()
+		select {
+		case <-c.conn.Done():
+			s.drop(c)
+		case <-s.ctx.Done():
+		}
+	}()
+	return c, c.seq, nil
+}
+
+// find gives the client of a request.
+func (s *Server) find(r *link.Request) *client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.clients[r.From.Number]; c != nil && c.conn == r.Conn {
+		return c
+	}
+	return nil
+}
+
+func (s *Server) drop(c *client) {
+	c.mu.Lock()
+	if c.gone {
+		c.mu.Unlock()
+		return
+	}
+	c.gone = true
+	pins, fifos, locks := c.pins, c.fifos, c.locks
+	c.pins, c.fifos, c.locks = nil, nil, nil
+	c.mu.Unlock()
+	for _, x := range pins {
+		s.files.put(x)
+	}
+	for _, f := range fifos {
+		f.close()
+	}
+	for _, fd := range locks {
+		_ = unix.Close(fd)
+	}
+	s.mu.Lock()
+	if s.clients[c.peer.Number] == c {
+		delete(s.clients, c.peer.Number)
+	}
+	s.stepLocked(token.Message{Kind: token.Gone, Holder: c.holder()})
+	s.mu.Unlock()
+}
+
+// acquire gets mode on the file for c, or for the home if c is nil. It waits for at most one writer to hand over.
+func (s *Server) acquire(ctx context.Context, c *client, id string, mode token.Mode) error {
+	h := token.Home
+	if c != nil {
+		h = c.holder()
+	}
+	o := token.Object(id)
+	s.mu.Lock()
+	if s.tokens.Holds(o, h, mode) {
+		s.mu.Unlock()
+		return nil
+	}
+	if _, ok := s.tokens.Writer(o); !ok && h == token.Home {
+		s.mu.Unlock()
+		return nil
+	}
+	s.reqs++
+	req, ch := s.reqs, make(chan struct{})
+	s.waiting[req] = ch
+	s.stepLocked(token.Message{Kind: token.Acquire, Object: o, Holder: h, Mode: mode, Req: req})
+	s.mu.Unlock()
+	select {
+	case <-ch:
+		return nil
+	case <-ctx.Done():
+		return syscall.EINTR
+	}
+}
+
+// released says that c holds back nothing of the file any more.
+func (s *Server) released(c *client, id string) {
+	s.mu.Lock()
+	s.stepLocked(token.Message{Kind: token.Released, Object: token.Object(id), Holder: c.holder()})
+	s.mu.Unlock()
+}
+
+// stepLocked runs the token machine and carries its messages.
+func (s *Server) stepLocked(in token.Message) {
+	for _, m := range s.tokens.Step(in) {
+		switch m.Kind {
+		case token.Grant:
+			if ch := s.waiting[m.Req]; ch != nil {
+				delete(s.waiting, m.Req)
+				close(ch)
+			}
+		case token.Revoke:
+			s.noteLocked(m.Holder, &fspb.Inval{Id: []byte(m.Object), Data: true})
+		case token.Recall:
+			if c := s.clients[m.Holder.Host]; c != nil && c.holder() == m.Holder {
+				s.bg.Add(1)
+				go s.recall(c, string(m.Object))
+			}
+		}
+	}
+}
+
+const recallTime = 30 * time.Second // a living client that has not answered by then has lost its claim
+
+func (s *Server) recall(c *client, id string) {
+	defer s.bg.Done()
+	ctx, cancel := context.WithTimeout(s.ctx, recallTime)
+	defer cancel()
+	h, err := proto.Marshal(&fspb.Op{Id: []byte(id)})
+	if err == nil {
+		_, err = c.conn.Call(ctx, "fs.recall", h, nil)
+	}
+	if err != nil {
+		s.log.Warn("a client did not hand over what it wrote", "host", c.peer.Name, "err", err)
+	}
+	s.released(c, id)
+}
+
+// noteLocked queues an invalidation to a holder. Notes and replies of one connection arrive in the order they are sent.
+func (s *Server) noteLocked(h token.Holder, inv ...*fspb.Inval) {
+	c := s.clients[h.Host]
+	if c == nil || c.holder() != h {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return
+	}
+	c.seq++
+	b, err := proto.Marshal(&fspb.Invals{Seq: c.seq, Inval: inv})
+	if err == nil {
+		err = c.conn.Notify("fs.inval", b, nil)
+	}
+	if err != nil {
+		s.log.Warn("an invalidation could not be sent: the client must start afresh", "host", c.peer.Name, "err", err)
+		_ = c.conn.Close()
+	}
+}
+
+// watch turns events into invalidations as they come.
+func (s *Server) watch() {
+	defer s.bg.Done()
+	for {
+		if err := s.fan.wait(s.wake[0]); err != nil {
+			if !errors.Is(err, errClosed) {
+				s.log.Error("changes of files are not seen any more", "err", err)
+			}
+			return
+		}
+		if err := s.readEvents(); err != nil {
+			s.log.Error("changes of files cannot be read", "err", err)
+			return
+		}
+	}
+}
+
+func (s *Server) readEvents() error {
+	s.fanMu.Lock()
+	defer s.fanMu.Unlock()
+	return s.fan.drain(s.changed)
+}
+
+// changed tells the clients of a change made outside of the protocol.
+func (s *Server) changed(e *event) {
+	if e.overflow {
+		s.mu.Lock()
+		for _, c := range s.clients {
+			s.noteLocked(c.holder(), &fspb.Inval{All: true})
+		}
+		s.mu.Unlock()
+		return
+	}
+	if s.workers.own(e.tid) {
+		return
+	}
+	var dirs, objs []string
+	if e.hasDir {
+		dirs = s.files.ids(e.dir)
+	}
+	if e.hasObj {
+		objs = s.files.ids(e.obj)
+	} else if e.name == "." {
+		objs = dirs
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.mask&watchNames != 0 {
+		for _, d := range dirs {
+			s.nameChangedLocked(nil, 0, d, e.name)
+		}
+	}
+	inv := &fspb.Inval{Name: []byte(e.name), Attr: true, Data: e.mask&(unix.FAN_MODIFY|unix.FAN_DELETE|unix.FAN_MOVED_FROM) != 0}
+	for i, x := range objs {
+		one := proto.Clone(inv).(*fspb.Inval)
+		one.Id = []byte(x)
+		if len(dirs) == len(objs) && e.name != "." {
+			one.Dir = []byte(dirs[i])
+		}
+		s.objChangedLocked(nil, 0, x, one)
+	}
+}
+
+// nameChangedLocked tells all who keep names of dir, but not mount of client by, that name means something else.
+func (s *Server) nameChangedLocked(by *client, mount uint64, dir, name string) {
+	for _, h := range s.tokens.Readers(token.Object(dir), token.NamesRead) {
+		if inv := except(by, mount, h, &fspb.Inval{Dir: []byte(dir), Name: []byte(name), Entry: true}); inv != nil {
+			s.noteLocked(h, inv)
+		}
+	}
+	s.objChangedLocked(by, mount, dir, &fspb.Inval{Id: []byte(dir), Attr: true})
+}
+
+// objChangedLocked tells all who keep something of the file to forget it.
+func (s *Server) objChangedLocked(by *client, mount uint64, id string, inv *fspb.Inval) {
+	o := token.Object(id)
+	for _, h := range s.tokens.Readers(o, token.DataRead) {
+		if inv := except(by, mount, h, inv); inv != nil {
+			s.noteLocked(h, inv)
+		}
+	}
+	if w, ok := s.tokens.Writer(o); ok {
+		if inv := except(by, mount, w, inv); inv != nil {
+			s.noteLocked(w, inv)
+		}
+	}
+}
+
+// except leaves out the mount that made the change. A client with one mount needs no note at all.
+func except(by *client, mount uint64, h token.Holder, inv *fspb.Inval) *fspb.Inval {
+	if by == nil || by.holder() != h {
+		return inv
+	}
+	by.mu.Lock()
+	n := by.mounts
+	by.mu.Unlock()
+	if n < 2 {
+		return nil
+	}
+	inv = proto.Clone(inv).(*fspb.Inval)
+	inv.Except = mount
+	return inv
+}
+
+// watchDir marks a directory before its content is given away.
+func (s *Server) watchDir(x *obj) {
+	s.watchFile(x, watchDir)
+}
+
+func (s *Server) watchFile(x *obj, mask uint64) {
+	if x.m.volatile {
+		return
+	}
+	s.markMu.Lock()
+	defer s.markMu.Unlock()
+	if _, ok := s.marks[x.id]; ok {
+		return
+	}
+	if err := s.fan.mark(x.fd, mask); err != nil {
+		s.log.Warn("a file system does not report changes: nothing of it is cached", "err", err)
+		x.m.volatile = true // racy readers see it a call later, which only costs them a cached name without a mark
+		return
+	}
+	s.marks[x.id] = struct{}{}
+}

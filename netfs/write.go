@@ -1,0 +1,444 @@
+package netfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/onehost/onehost/netfs/fspb"
+)
+
+// writeState is what this mount holds back of a file. With the token of the home, writes stay here: as the whole file, for
+// one that was made or emptied here, or as one run of bytes otherwise.
+type writeState struct {
+	mu     sync.Mutex
+	active atomic.Bool // something below is in use; lets readers pass without the lock
+
+	token bool // the home gave us the writes of this file
+	ample bool // and has so much room that they may stay here behind close
+	gone  bool // the file lost its last name: nobody but its open descriptors will read it
+
+	whole  []byte // the whole file, if known
+	known  bool
+	lo, hi int64 // of whole, this is not at home yet
+
+	run    []byte // bytes not at home yet, at runOff, if whole is not known
+	runOff int64
+
+	attr  *fspb.Attr // as the home last said
+	stamp int64      // when it was last written here, by the home's clock; 0: all is at home
+
+	err syscall.Errno // what went wrong when nobody was there to be told
+}
+
+// Bounds of what is held back.
+const (
+	maxRun   = 1 << 20   // a run is sent when it has that many bytes
+	maxWhole = 32 << 20  // a file that grows beyond is not kept whole
+	maxHeld  = 256 << 20 // bytes held by a mount, all files together
+)
+
+// heldSet is the files that have something to send.
+type heldSet struct {
+	mu    sync.Mutex
+	nodes map[*node]struct{}
+	bytes atomic.Int64
+}
+
+func (s *heldSet) add(n *node) {
+	s.mu.Lock()
+	s.nodes[n] = struct{}{}
+	s.mu.Unlock()
+}
+
+func (s *heldSet) del(n *node) {
+	s.mu.Lock()
+	delete(s.nodes, n)
+	s.mu.Unlock()
+}
+
+func (s *heldSet) has(n *node) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.nodes[n]
+	return ok
+}
+
+// Flush writes back everything that is held, and says what could not be written, once. When it returns nil, all that was
+// written through this mount before the call is at home.
+func (m *Mount) Flush(ctx context.Context) error {
+	fs := m.fs
+	fs.held.mu.Lock()
+	all := make([]*node, 0, len(fs.held.nodes))
+	for n := range fs.held.nodes {
+		all = append(all, n)
+	}
+	fs.held.mu.Unlock()
+	if len(all) == 0 {
+		return nil
+	}
+	const parallel = 8
+	next := make(chan *node, len(all))
+	for _, n := range all {
+		next <- n
+	}
+	close(next)
+	errs := make(chan error, len(all))
+	var wg sync.WaitGroup
+	for range min(parallel, len(all)) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for n := range next {
+				if ctx.Err() != nil {
+					errs <- ctx.Err()
+					return
+				}
+				if e := n.flush(true); e != 0 {
+					errs <- fmt.Errorf("%s: %w", n.name(), e)
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	close(errs)
+	var list []error
+	for e := range errs {
+		list = append(list, e)
+	}
+	if err := errors.Join(list...); err != nil {
+		return fmt.Errorf("write back to host %s: %w", m.cfg.Home, err)
+	}
+	return nil
+}
+
+// name is for messages.
+func (n *node) name() string {
+	if e := n.fs.edgesOf(n); len(e) > 0 {
+		return e[0].name
+	}
+	return "a file without a name"
+}
+
+// granted begins to hold back writes of a file, as the home allows. empty says that it has no content.
+func (n *node) granted(res *fspb.Result, since uint64, empty bool) {
+	w := &n.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n.grantedLocked(res, since, empty)
+}
+
+func (n *node) grantedLocked(res *fspb.Result, since uint64, empty bool) {
+	w := &n.w
+	if !res.Write || n.fs.m.inval.touched(since, "", "", n.id) {
+		return
+	}
+	w.token, w.ample = true, res.Ample
+	w.attr = res.GetEntry().GetAttr()
+	w.active.Store(true)
+	if empty {
+		w.whole, w.known, w.lo, w.hi = nil, true, 0, 0
+	}
+}
+
+// write takes bytes of a program.
+func (n *node) write(off int64, data []byte, flags uint32) syscall.Errno {
+	w := &n.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.active.Store(true)
+	if flags&(unix.O_APPEND|unix.O_DSYNC) != 0 || n.volatile {
+		if e := n.sendLocked(0); e != 0 {
+			return e
+		}
+		w.dropWhole(n)
+		for len(data) > 0 {
+			k := min(len(data), maxData)
+			if e := n.callWrite(off, data[:k], flags&(unix.O_APPEND|unix.O_DSYNC|unix.O_SYNC), 0); e != 0 {
+				return e
+			}
+			data, off = data[k:], off+int64(k)
+		}
+		return 0
+	}
+	if !w.token {
+		since := n.fs.m.inval.mark()
+		res, _, e := n.fs.m.do("fs.acquire", &fspb.Op{Id: []byte(n.id)}, nil)
+		if e != 0 {
+			return e
+		}
+		n.grantedLocked(res, since, false)
+		if !w.token { // taken away at once: somebody else wants it more
+			return n.callWrite(off, data, 0, 0)
+		}
+	}
+	w.stamp = nowAt(n.fs.m)
+	end := off + int64(len(data))
+	if w.known && (end > maxWhole || n.fs.held.bytes.Load() > maxHeld) {
+		if e := n.sendLocked(0); e != 0 {
+			return e
+		}
+		w.dropWhole(n)
+	}
+	n.fs.held.add(n)
+	if w.known {
+		if grow := end - int64(len(w.whole)); grow > 0 {
+			n.fs.held.bytes.Add(grow)
+			w.whole = extend(w.whole, end)
+		}
+		copy(w.whole[off:], data)
+		if w.lo == w.hi {
+			w.lo, w.hi = off, end
+		} else {
+			w.lo, w.hi = min(w.lo, off), max(w.hi, end)
+		}
+		if !w.ample && !w.gone && w.hi-w.lo >= maxRun {
+			return n.sendLocked(0)
+		}
+		return 0
+	}
+	if len(w.run) > 0 && off != w.runOff+int64(len(w.run)) {
+		if e := n.sendLocked(0); e != 0 {
+			return e
+		}
+		n.fs.held.add(n)
+	}
+	if len(w.run) == 0 {
+		w.runOff = off
+	}
+	w.run = append(w.run, data...)
+	if len(w.run) >= maxRun {
+		return n.sendLocked(0)
+	}
+	return 0
+}
+
+// extend makes b at least size long, with room to grow.
+func extend(b []byte, size int64) []byte {
+	if int64(cap(b)) >= size {
+		return b[:size]
+	}
+	n := make([]byte, size, max(size, 2*int64(cap(b)), 4096))
+	copy(n, b)
+	return n
+}
+
+// dropWhole stops keeping the file whole; everything must be at home.
+func (w *writeState) dropWhole(n *node) {
+	if w.known {
+		n.fs.held.bytes.Add(-int64(len(w.whole)))
+		w.whole, w.known, w.lo, w.hi = nil, false, 0, 0
+	}
+}
+
+// callWrite sends one piece.
+func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) syscall.Errno {
+	op := &fspb.Op{Id: []byte(n.id), Off: off, Flags: flags}
+	if stamp != 0 {
+		op.Set = &fspb.Set{Mtime: proto.Int64(stamp)}
+	}
+	res, _, e := n.fs.m.do("fs.write", op, data)
+	if e == 0 {
+		n.w.attr = res.GetEntry().GetAttr()
+	}
+	n.fs.cache.forgetAttr(n.id)
+	return e
+}
+
+// sendLocked sends what is held. A piece that fails is not tried again: the error is the program's.
+func (n *node) sendLocked(flags uint32) syscall.Errno {
+	w := &n.w
+	data, off := w.run, w.runOff
+	if w.known {
+		data, off = w.whole[w.lo:w.hi], w.lo
+	}
+	stamp := w.stamp
+	w.run, w.lo, w.hi, w.stamp = nil, 0, 0, 0
+	n.fs.held.del(n)
+	if len(data) == 0 {
+		if flags&writeDone != 0 && w.token {
+			_, _, _ = n.fs.m.do("fs.release", &fspb.Op{Id: []byte(n.id)}, nil)
+		}
+		return 0
+	}
+	for len(data) > 0 {
+		k := min(len(data), maxData)
+		f := flags
+		t := stamp
+		if k < len(data) {
+			f, t = f&^writeDone, 0
+		}
+		if e := n.callWrite(off, data[:k], f, t); e != 0 {
+			return e
+		}
+		data, off = data[k:], off+int64(k)
+	}
+	return 0
+}
+
+// flush brings the file home. With done, and nobody writing any more, the token goes back and nothing is kept.
+func (n *node) flush(done bool) syscall.Errno {
+	w := &n.w
+	if !w.active.Load() {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
+		n.fs.held.del(n)
+		return 0
+	}
+	if !done || n.writers.Load() > 0 {
+		return w.told(n.sendLocked(0))
+	}
+	e := w.told(n.sendLocked(writeDone))
+	w.dropWhole(n)
+	w.token = false
+	w.active.Store(false)
+	n.fs.reap(n)
+	return e
+}
+
+// reap removes a node that the kernel forgot while it held something.
+func (fs *rawFS) reap(n *node) {
+	fs.mu.Lock()
+	if n.lookups == 0 && fs.nodes[n.nodeid] == n {
+		fs.removeLocked(n)
+	}
+	fs.mu.Unlock()
+}
+
+// closed is the close of a descriptor that could write. Its errors are the last a program asks for.
+func (n *node) closed() syscall.Errno {
+	w := &n.w
+	if !w.active.Load() {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone || w.ample && w.known && w.err == 0 {
+		return 0
+	}
+	return w.told(n.sendLocked(0))
+}
+
+// told gives an error once, an earlier one first.
+func (w *writeState) told(e syscall.Errno) syscall.Errno {
+	if w.err != 0 {
+		e, w.err = w.err, 0
+	}
+	return e
+}
+
+// unlinked is after the file lost a name. If it was the last, what is held needs no sending.
+func (n *node) unlinked() {
+	w := &n.w
+	if !w.active.Load() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.attr == nil {
+		return
+	}
+	if w.attr = proto.Clone(w.attr).(*fspb.Attr); w.attr.Nlink > 0 {
+		w.attr.Nlink--
+	}
+	if w.attr.Nlink > 0 || !w.known || !w.token {
+		return
+	}
+	w.gone = true
+	n.fs.held.del(n)
+	if n.opens.Load() == 0 && n.writers.Load() == 0 {
+		w.dropWhole(n)
+		w.run, w.token = nil, false
+		w.active.Store(false)
+	}
+}
+
+// recall hands over what is held of a file because somebody else wants it.
+func (fs *rawFS) recall(id string) {
+	fs.m.inval.note(id)
+	n := fs.find(id)
+	if n == nil {
+		return
+	}
+	w := &n.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.token {
+		return
+	}
+	if e := n.sendLocked(0); e != 0 {
+		w.err = e
+		fs.held.add(n) // so that Flush finds it
+		fs.m.log.Warn("what was written here could not be handed over", "file", n.name(), "err", e)
+	}
+	w.dropWhole(n)
+	w.token = false
+	w.active.Store(n.writers.Load() > 0)
+}
+
+// ours puts what is held here over the home's attributes.
+func (n *node) ours(a *fspb.Attr) *fspb.Attr {
+	w := &n.w
+	if !w.active.Load() {
+		return a
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.over(a)
+}
+
+func (w *writeState) over(a *fspb.Attr) *fspb.Attr {
+	if a == nil || w.stamp == 0 && !w.known {
+		return a
+	}
+	a = proto.Clone(a).(*fspb.Attr)
+	if w.known {
+		a.Size = uint64(len(w.whole))
+		a.Blocks = (a.Size + 511) / 512
+	} else if end := w.runOff + int64(len(w.run)); len(w.run) > 0 && end > int64(a.Size) {
+		a.Size = uint64(end)
+	}
+	if w.stamp != 0 {
+		a.Mtime, a.Ctime = w.stamp, w.stamp
+	}
+	return a
+}
+
+// local gives the attributes of a file whose content is here, without asking the home.
+func (n *node) local() *fspb.Attr {
+	w := &n.w
+	if !w.active.Load() {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.token || !w.known || w.attr == nil {
+		return nil
+	}
+	return w.over(w.attr)
+}
+
+// lost is after the connection to the home was: what is held can be written by the next, but the token is void.
+func (n *node) lost() {
+	n.dropData()
+	w := &n.w
+	if !w.active.Load() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.token = false
+}
+
+// nowAt is the time by the home's clock.
+func nowAt(m *Mount) int64 { return time.Now().UnixNano() + m.clock.Load() }
