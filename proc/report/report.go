@@ -10,17 +10,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/place"
 )
 
 const (
 	tick       = 100 * time.Millisecond // redraws are no closer together
 	calm       = 300 * time.Millisecond // runs shorter than this get no live line
 	maxPending = 4 << 20                // bytes that wait to be written before lines are dropped
+	yieldTime  = 2 * time.Second        // after ^Z, for the process to be stopped; a command that ignores ^Z gets its live line back
 	farewell   = 2 * time.Second        // Finish waits no longer for a terminal that is held
 )
 
-// interactive is the reason of commands that have the terminal to themselves while they run.
-const interactive = "interactive"
+// Reasons with a meaning here.
+const (
+	interactive = place.ReasonInteractive // has the terminal to itself while it runs
+	spreader    = place.ReasonSpreader    // runs all the time and waits for its jobs: not shown as running
+)
 
 // Options say what is shown, and where.
 type Options struct {
@@ -122,7 +127,9 @@ func (r *Reporter) count(j *job, n int) {
 		r.tallyOf(j.host).running += n
 		return
 	}
-	r.home += n
+	if j.reason != spreader {
+		r.home += n
+	}
 	if j.reason == interactive {
 		r.talking += n
 		r.poke() // the terminal is theirs from now on
@@ -240,24 +247,36 @@ func childrenCPU() time.Duration {
 // write is the one goroutine that writes.
 func (r *Reporter) write(s *screen) {
 	defer close(r.gone)
-	resized := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 8)
 	var ticks <-chan time.Time
 	if s.terminal {
-		signal.Notify(resized, syscall.SIGWINCH)
-		defer signal.Stop(resized)
+		for _, sig := range []os.Signal{syscall.SIGWINCH, syscall.SIGTSTP, syscall.SIGCONT} {
+			if !signal.Ignored(sig) {
+				signal.Notify(signals, sig)
+			}
+		}
+		defer signal.Stop(signals)
 		t := time.NewTicker(tick)
 		defer t.Stop()
 		ticks = t.C
 	}
+	var yield time.Time // no live line before that
 	for {
 		select {
 		case <-r.wake:
 		case <-ticks:
-		case <-resized:
-			s.resize()
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGWINCH:
+				s.resize()
+			case syscall.SIGTSTP: // whoever runs the session stops this process once the command has stopped
+				yield = time.Now().Add(yieldTime)
+			case syscall.SIGCONT:
+				yield = time.Time{}
+			}
 		}
 		todo := r.next()
-		draw := todo.line != "" && s.ours()
+		draw := todo.line != "" && time.Now().After(yield) && s.ours()
 		if !draw {
 			s.leave()
 		}
