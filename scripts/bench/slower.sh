@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Never slower than not using it: ./configure of bash and of tar, thousands of short execs, and a make of one job, through
+# onehost run and natively on h1.
+set -euo pipefail
+# shellcheck source=scripts/bench/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+up 4 --cpu-quota "$quota" >&2
+redis=$(scripts/source.sh redis)
+bash=$(scripts/source.sh bash)
+tar=$(scripts/source.sh tar)
+run() { # run WHAT NAME DIR CMD ...
+    local what=$1 name=$2
+    shift 2
+    measure h1 h1 "$@"
+    echo "$what-$name $took ${used[h1]}" | tee -a "$scratch/rows" >&2
+}
+both() { # both WHAT TARBALL SUBDIR CMD ...
+    local what=$1 tarball=$2 dir=$bench_dir/$1 sub=$3
+    shift 3
+    fresh "$tarball" "$dir"
+    run "$what" native "$dir$sub" "$@"
+    fresh "$tarball" "$dir"
+    run "$what" onehost "$dir$sub" onehost run -q "$@"
+}
+for round in $(seq "$rounds"); do
+    say "round $round"
+    both bash "$bash" "" ./configure
+    both tar "$tar" "" env FORCE_UNSAFE_CONFIGURE=1 ./configure
+    both make "$redis" /deps/lua/src make -j1 a CFLAGS="-O2 -Wall" AR="ar rcu"
+done
+
+echo "| median of $rounds | native, s | onehost run, s | ratio | CPU s of h1, ratio |"
+echo "|---|---|---|---|---|"
+for what in bash tar make; do
+    native=$(column "$scratch/rows" 2 "^$what-native " | median)
+    through=$(column "$scratch/rows" 2 "^$what-onehost " | median)
+    cpu=$(ratio "$(column "$scratch/rows" 3 "^$what-onehost " | median)" "$(column "$scratch/rows" 3 "^$what-native " | median)" 3)
+    case $what in
+    make) text="make -j1 (Lua)" ;;
+    *) text="$what: ./configure" ;;
+    esac
+    echo "| $text | $native | $through | $(ratio "$through" "$native" 3) | $cpu |"
+done
