@@ -13,14 +13,15 @@ type Refusal struct {
 
 // The kinds of refusals.
 const (
-	errTaken  = syscall.EEXIST   // a name that is in use
-	errLeft   = syscall.ENXIO    // a host that is no member
-	errStale  = syscall.ESTALE   // a life that is over
-	errToken  = syscall.EACCES   // a token that does not open
-	errFull   = syscall.ENOSPC   // no host number is left
-	errState  = syscall.EINVAL   // a command that makes no sense now
-	errLeader = syscall.EAGAIN   // no leader at this moment
-	errNone   = syscall.ENOTCONN // this host belongs to no cluster
+	errTaken  = syscall.EEXIST    // a name that is in use
+	errLeft   = syscall.ENXIO     // a host that is no member
+	errStale  = syscall.ESTALE    // a life that is over
+	errToken  = syscall.EACCES    // a token that does not open
+	errFull   = syscall.ENOSPC    // no host number is left
+	errState  = syscall.EINVAL    // a command that makes no sense now
+	errLeader = syscall.EAGAIN    // no leader at this moment
+	errNone   = syscall.ENOTCONN  // this host belongs to no cluster
+	errDown   = syscall.EHOSTDOWN // a host that is not up
 )
 
 func (r *Refusal) Error() string { return r.Text }

@@ -1,0 +1,100 @@
+package member
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/onehost/onehost/names"
+)
+
+// stewardEvery is how soon a step that failed is tried again.
+const stewardEvery = 500 * time.Millisecond
+
+// steward keeps, while this host leads, the voters as the view wants them, one step at a time.
+func (l *life) steward() {
+	t := time.NewTicker(stewardEvery)
+	defer t.Stop()
+	for {
+		l.mu.Lock()
+		q, changed, stood := l.quorum, l.changed, l.stood
+		l.mu.Unlock()
+		var leads <-chan bool
+		if q != nil {
+			leads = q.leads
+			again, err := l.reconcile(q)
+			if err != nil && l.ctx.Err() == nil {
+				l.log.Info("cannot change who holds the registry now", "error", err)
+			}
+			if again && err == nil {
+				continue
+			}
+		}
+		select {
+		case <-changed:
+		case <-stood:
+		case <-leads:
+		case <-t.C:
+		case <-l.ctx.Done():
+			return
+		}
+	}
+}
+
+// reconcile takes one step; true if it did something.
+func (l *life) reconcile(q *quorum) (bool, error) {
+	if !q.leading() {
+		return false, nil
+	}
+	s := q.snapshot()
+	voters, err := q.voters()
+	if err != nil || s.View.Seq == 0 {
+		return false, err
+	}
+	votes := map[names.Host]bool{}
+	for _, n := range voters {
+		votes[n] = true
+	}
+	for _, h := range s.View.Hosts {
+		if h.Voter == votes[h.Number] || h.State == Left {
+			continue
+		}
+		c := Command{Op: OpDemote, Host: h.Number}
+		if votes[h.Number] {
+			c.Op = OpPromote
+		}
+		_, err := q.apply(c)
+		if err == nil && c.Op == OpDemote && h.State.Up() {
+			l.begin(func() { l.tell(h.Number) }) // raft tells it no more
+		}
+		return true, err
+	}
+	step, any := nextVoterChange(s.View, voters, l.id.Number)
+	if !any {
+		return false, nil
+	}
+	l.log.Debug("changing who holds the registry", "step", step)
+	return true, l.changeVoter(q, step, voters)
+}
+
+func (l *life) changeVoter(q *quorum, step voterChange, voters []names.Host) error {
+	id := serverID(step.Host)
+	switch {
+	case step.Add:
+		// Its copy must be open before its vote counts, or the quorum waits for it.
+		ctx, cancel := context.WithTimeout(l.ctx, raftTimeout)
+		defer cancel()
+		if _, err := l.call(ctx, step.Host, methodStand, nil, nil); err != nil {
+			return fmt.Errorf("host %d: %w", step.Host, err)
+		}
+		return notLeading(q.raft.AddVoter(id, q.trans.peer(step.Host), 0, raftApply).Error())
+	case step.Host == l.id.Number:
+		for _, n := range voters {
+			if n != step.Host {
+				return notLeading(q.raft.LeadershipTransferToServer(serverID(n), q.trans.peer(n)).Error())
+			}
+		}
+		return nil
+	}
+	return notLeading(q.raft.RemoveServer(id, 0, raftApply).Error())
+}

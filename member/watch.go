@@ -1,0 +1,142 @@
+package member
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/names"
+)
+
+const (
+	methodWatch = "member.watch"
+	watchHold   = time.Second // how long a watch without news is held open
+	watchWait   = 3 * watchHold
+)
+
+// watchRequest asks for the views after Seq.
+type watchRequest struct {
+	Seq   uint64 `json:"seq"`
+	Loads bool   `json:"loads"` // with the loads that the other end knows
+}
+
+type watchReply struct {
+	Views []View              `json:"views,omitempty"`
+	Loads map[names.Host]load `json:"loads,omitempty"`
+}
+
+// watch gets the views of hosts that hold no copy of the registry, or whose copy has lost the quorum: it asks a voter for
+// what comes after the last view seen, and the answer waits until there is something. It resumes at any other host.
+func (l *life) watch() {
+	for at := int(l.id.Number); ; at++ {
+		if q := l.getQuorum(); q != nil && q.fresh() {
+			if !l.pause(beatEvery) {
+				return
+			}
+			continue
+		}
+		hosts := l.watchable()
+		for i := range hosts {
+			n := hosts[(at+i)%len(hosts)]
+			for l.watchAt(n) {
+				if q := l.getQuorum(); q != nil && q.fresh() {
+					break
+				}
+			}
+		}
+		l.probe()
+		if !l.pause(beatEvery) {
+			return
+		}
+	}
+}
+
+// watchable lists the voters that are up, or, if there is none but this host, all that are up.
+func (l *life) watchable() []names.Host {
+	var voters, all []names.Host
+	for _, h := range l.View().Up() {
+		if h.Number == l.id.Number {
+			continue
+		}
+		all = append(all, h.Number)
+		if h.Voter {
+			voters = append(voters, h.Number)
+		}
+	}
+	if len(voters) > 0 {
+		return voters
+	}
+	return all
+}
+
+// watchAt asks host n once; false if it did not answer. The watch ends early when the host falls silent.
+func (l *life) watchAt(n names.Host) bool {
+	ctx, cancel := context.WithTimeout(l.ctx, watchWait)
+	defer cancel()
+	l.heart.mu.Lock()
+	if l.heart.core.Silent(time.Now(), n) {
+		l.heart.mu.Unlock()
+		return false
+	}
+	l.heart.watched, l.heart.stop = n, cancel
+	l.heart.mu.Unlock()
+	defer func() {
+		l.heart.mu.Lock()
+		l.heart.stop = nil
+		l.heart.mu.Unlock()
+	}()
+	view := l.View()
+	header, err := json.Marshal(watchRequest{Seq: view.Seq, Loads: len(view.Up()) > fullMesh})
+	if err != nil {
+		return false
+	}
+	r, err := l.call(ctx, n, methodWatch, header, nil)
+	if err != nil {
+		return false
+	}
+	var reply watchReply
+	if err := json.Unmarshal(r.Body, &reply); err != nil {
+		l.log.Warn("bad views", "host", n, "error", err)
+		return false
+	}
+	for _, v := range reply.Views {
+		l.publish(v)
+	}
+	if reply.Loads != nil {
+		l.heart.learn(reply.Loads)
+	}
+	return l.ctx.Err() == nil
+}
+
+// serveWatch answers a watch.
+func (l *life) serveWatch(ctx context.Context, r *link.Request) (link.Reply, error) {
+	var req watchRequest
+	if err := json.Unmarshal(r.Header, &req); err != nil {
+		return link.Reply{}, refuse(errState, "bad watch: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, watchHold)
+	defer cancel()
+	_ = l.await(ctx, func(v View) bool { return v.Seq > req.Seq })
+	var reply watchReply
+	l.mu.Lock()
+	i := slices.IndexFunc(l.recent, func(v View) bool { return v.Seq > req.Seq })
+	if i >= 0 {
+		reply.Views = slices.Clone(l.recent[i:])
+	}
+	l.mu.Unlock()
+	if req.Loads {
+		reply.Loads = l.heart.digest()
+	}
+	for {
+		body, err := json.Marshal(reply)
+		if err != nil {
+			return link.Reply{}, err
+		}
+		if len(body) <= link.MaxMessage-1024 || len(reply.Views) <= 1 {
+			return link.Reply{Body: body}, nil
+		}
+		reply.Views = reply.Views[:len(reply.Views)/2] // the rest with the next watch
+	}
+}
