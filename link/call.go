@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"fmt"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -21,7 +20,13 @@ type result struct {
 	err   error
 }
 
-var pendings = sync.Pool{New: func() any { return &pending{result: make(chan result, 1)} }}
+// newPending takes one out of the connection's own pool: channels of different testing/synctest bubbles must not mix.
+func (c *Conn) newPending() *pending {
+	if p, ok := c.pendings.Get().(*pending); ok {
+		return p
+	}
+	return &pending{result: make(chan result, 1)}
+}
 
 var errCancelled = fmt.Errorf("the caller gave up: %w", syscall.ECANCELED)
 
@@ -36,7 +41,7 @@ func (c *Conn) Call(ctx context.Context, method string, header, body []byte) (Re
 	if err := c.acquire(ctx, c.calls); err != nil {
 		return Reply{}, err
 	}
-	p := pendings.Get().(*pending)
+	p := c.newPending()
 	p.large, p.abandoned = 0, false
 	if n := len(header) + len(body); n > smallMessage {
 		if err := c.bodies.acquire(ctx, c.done, n); err != nil {
@@ -61,7 +66,7 @@ func (c *Conn) Call(ctx context.Context, method string, header, body []byte) (Re
 	if err == nil {
 		select {
 		case r := <-p.result:
-			pendings.Put(p)
+			c.pendings.Put(p)
 			return r.reply, r.err
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -76,7 +81,7 @@ func (c *Conn) abandon(id uint64, p *pending, begun bool, err error) (Reply, err
 	if c.waiting[id] != p { // answered at the same moment, or the connection ended
 		c.mu.Unlock()
 		r := <-p.result
-		pendings.Put(p)
+		c.pendings.Put(p)
 		return r.reply, r.err
 	}
 	p.abandoned = true
@@ -116,7 +121,7 @@ func (c *Conn) replied(id uint64, h rawHead, body []byte) error {
 	c.mu.Unlock()
 	c.settle(p)
 	if abandoned {
-		pendings.Put(p)
+		c.pendings.Put(p)
 		return nil
 	}
 	r := result{err: h.err()}

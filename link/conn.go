@@ -11,19 +11,20 @@ import (
 
 // Conn is a connection to a peer. All methods may be used by any number of goroutines.
 type Conn struct {
-	rwc     net.Conn
-	peer    Peer
-	router  *Router
-	w       writer
-	ctx     context.Context // of everything that serves the peer
-	cancel  context.CancelFunc
-	done    chan struct{}
-	odd     uint64        // 1 when this end gives odd ids
-	calls   chan struct{} // a slot for each of our calls under way
-	opens   chan struct{} // and for each stream that we opened
-	bodies  *budget       // large bodies of our calls
-	noting  *budget       // our notes that the peer has not handled
-	inbound notes
+	rwc      net.Conn
+	peer     Peer
+	router   *Router
+	w        writer
+	ctx      context.Context // of everything that serves the peer
+	cancel   context.CancelFunc
+	done     chan struct{}
+	odd      uint64        // 1 when this end gives odd ids
+	calls    chan struct{} // a slot for each of our calls under way
+	opens    chan struct{} // and for each stream that we opened
+	bodies   *budget       // large bodies of our calls
+	noting   *budget       // our notes that the peer has not handled
+	inbound  notes
+	pendings sync.Pool // of *pending
 
 	mu      sync.Mutex
 	err     error

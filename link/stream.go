@@ -93,7 +93,7 @@ func (s *Stream) sendChunk(ctx context.Context, b []byte, more bool) (begun bool
 		select {
 		case <-s.opened:
 		case <-ctx.Done():
-			return false, ctx.Err()
+			return false, s.why(&s.broken, ctx)
 		}
 	}
 	flags := uint8(0)
@@ -130,7 +130,7 @@ func (s *Stream) Recv(ctx context.Context) ([]byte, error) {
 			case <-s.poked:
 				continue
 			case <-ctx.Done():
-				return nil, ctx.Err()
+				return nil, s.why(&s.eof, ctx)
 			}
 		}
 		ch := s.popLocked()
@@ -150,6 +150,16 @@ func (s *Stream) Recv(ctx context.Context) ([]byte, error) {
 			return msg, nil
 		}
 	}
+}
+
+// why is the error of a wait that ctx ended: what ended the stream, if that is what ended ctx too.
+func (s *Stream) why(ended *error, ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if *ended != nil && s.over {
+		return *ended
+	}
+	return ctx.Err()
 }
 
 // popLocked takes the first chunk, and gives its room back to the peer now and then.

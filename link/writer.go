@@ -22,6 +22,8 @@ type writer struct {
 	ring    []*bulk // large messages, one frame a turn
 	writing bool    // some goroutine is in to.Write
 	err     error   // the connection has ended
+
+	bulks sync.Pool // of *bulk
 }
 
 // bulk is a large message on its way through the ring.
@@ -36,7 +38,12 @@ type bulk struct {
 	taken  chan error // gets one word when nothing of body is needed any more
 }
 
-var bulks = sync.Pool{New: func() any { return &bulk{taken: make(chan error, 1)} }}
+func (w *writer) newBulk() *bulk {
+	if b, ok := w.bulks.Get().(*bulk); ok {
+		return b
+	}
+	return &bulk{taken: make(chan error, 1)}
+}
 
 func (w *writer) init(to io.Writer, room func() bool, fail func(error)) {
 	w.to, w.room, w.fail = to, room, fail
@@ -59,7 +66,7 @@ func (w *writer) message(ctx context.Context, kind frameType, id uint64, h *head
 		w.flush(direct)
 		return true, nil
 	}
-	b := bulks.Get().(*bulk)
+	b := w.newBulk()
 	b.kind, b.flags, b.id, b.body, b.begun = kind, 0, id, body, false
 	b.head = h.appendMessage(b.head[:0], len(body))
 	b.prefix = b.head
@@ -79,7 +86,7 @@ func (w *writer) data(ctx context.Context, id uint64, chunk []byte, flags uint8)
 		w.flush(idle)
 		return true, nil
 	}
-	b := bulks.Get().(*bulk)
+	b := w.newBulk()
 	b.kind, b.flags, b.id, b.body, b.begun, b.prefix = frameData, flags, id, chunk, false, nil
 	return w.push(ctx, b)
 }
@@ -157,7 +164,7 @@ func (w *writer) push(ctx context.Context, b *bulk) (begun bool, err error) {
 	}
 	begun = b.begun
 	b.body, b.prefix = nil, nil
-	bulks.Put(b)
+	w.bulks.Put(b)
 	return begun, err
 }
 
