@@ -116,6 +116,22 @@ func (c *cluster) until(what string, within time.Duration, ok func(View) bool) t
 	}
 }
 
+// beating waits until every host has the load of every other.
+func (c *cluster) beating() {
+	c.t.Helper()
+	c.until("loads", 3*time.Second, func(View) bool {
+		for _, m := range c.hosts {
+			for _, o := range c.hosts {
+				n, _, name, _ := o.Self()
+				if data, at := m.Load(n); o != m && (string(data) != "load of "+string(name) || time.Since(at) > time.Second) {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
 // show prints a view in one line.
 func show(v View) string {
 	var b strings.Builder
@@ -162,17 +178,7 @@ func TestInitJoin(t *testing.T) {
 		t.Logf("join of %s took %v", name, c.join(name, "h1"))
 	}
 	t.Logf("three voters after %v", c.until("three voters", 5*time.Second, voters(3)))
-	c.until("loads", 3*time.Second, func(View) bool {
-		for _, m := range c.hosts {
-			for _, o := range c.hosts {
-				n, _, name, _ := o.Self()
-				if data, at := m.Load(n); o != m && (string(data) != "load of "+string(name) || time.Since(at) > time.Second) {
-					return false
-				}
-			}
-		}
-		return true
-	})
+	c.beating()
 	for i, name := range []string{"h1", "h2", "h3", "h4"} {
 		n, inc, self, cl := c.hosts[name].Self()
 		if int(n) != i+1 || inc != 1 || string(self) != name || cl != "test" {
@@ -191,6 +197,7 @@ func TestInitJoin(t *testing.T) {
 func TestNonVoterCrash(t *testing.T) {
 	c := newCluster(t, 4)
 	c.until("three voters", 5*time.Second, voters(3))
+	c.beating()
 	c.kill("h4")
 	t.Logf("known everywhere after %v", c.until("h4 failed", 3*time.Second, is("h4", Failed)))
 	m := c.open("h4")
@@ -209,6 +216,7 @@ func TestNonVoterCrash(t *testing.T) {
 func TestLeaderCrash(t *testing.T) {
 	c := newCluster(t, 4)
 	c.until("three voters", 5*time.Second, voters(3))
+	c.beating()
 	c.kill("h1")
 	t.Logf("known everywhere after %v", c.until("h1 failed", 8*time.Second, is("h1", Failed)))
 	t.Logf("three voters again after %v", c.until("three voters", 8*time.Second, voters(3)))
@@ -328,6 +336,7 @@ func TestTokens(t *testing.T) {
 func TestTwoHosts(t *testing.T) {
 	c := newCluster(t, 2)
 	c.until("one voter", 3*time.Second, voters(1))
+	c.beating()
 	c.kill("h2")
 	t.Logf("known after %v", c.until("h2 failed", 3*time.Second, is("h2", Failed)))
 	c.open("h2")
@@ -361,4 +370,25 @@ func TestWholeClusterRestart(t *testing.T) {
 		return len(v.Hosts) == 4
 	})
 	t.Logf("all alive again after %v", took)
+}
+
+// A host that is declared failed while it lives finds out, although nobody talks to it, and comes back.
+func TestFalselyFailed(t *testing.T) {
+	for name, n := range map[string]names.Host{"voter": 2, "other": 4} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 4)
+			c.until("three voters", 5*time.Second, voters(3))
+			c.beating()
+			if _, err := c.hosts["h1"].current().getQuorum().apply(Command{Op: OpFail, Host: n, Incarnation: 1}); err != nil {
+				t.Fatal(err)
+			}
+			took := c.until("it is back", 8*time.Second, func(v View) bool {
+				h, _ := v.Host(n)
+				return h.State == Alive && h.Incarnation == 2
+			})
+			t.Logf("back everywhere after %v", took)
+			c.until("three voters", 8*time.Second, voters(3))
+			c.beating()
+		})
+	}
 }

@@ -146,13 +146,10 @@ func (h *heart) judge(v Life, all []Life) {
 	if q == nil {
 		return
 	}
-	act := func() {}
-	switch {
-	case q.leading():
-		act = func() { h.l.fail(q, v) }
-	case q.leader() == v.Host && h.firstVoterLeft(all):
-		act = func() { q.campaign(); h.l.pause(deadline) }
-	default:
+	if !q.leading() {
+		if q.leader() == v.Host && h.firstVoterLeft(all) {
+			q.campaign()
+		}
 		return
 	}
 	h.mu.Lock()
@@ -163,7 +160,7 @@ func (h *heart) judge(v Life, all []Life) {
 		return
 	}
 	h.l.begin(func() {
-		act()
+		h.l.fail(q, v)
 		h.mu.Lock()
 		delete(h.judging, v)
 		h.mu.Unlock()

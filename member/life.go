@@ -86,7 +86,9 @@ func (l *life) start(holds, bootstrap bool) error {
 	l.begin(l.watch)
 	l.begin(l.steward)
 	l.begin(l.saveViews)
-	l.begin(l.rejoin)
+	if !bootstrap {
+		l.begin(l.rejoin)
+	}
 	return nil
 }
 

@@ -12,7 +12,7 @@ import (
 const (
 	beatEvery  = 100 * time.Millisecond
 	deadline   = 600 * time.Millisecond
-	firstBeat  = 3 * time.Second        // how long a new life may take to its first beat
+	firstBeat  = 2 * time.Second        // how long a new life may take to its first beat
 	pausedIf   = 300 * time.Millisecond // a gap between two ticks that means this host stood still
 	monitorsOf = 5                      // hosts that watch one host
 	fullMesh   = 16                     // up to this many hosts, all beat to all

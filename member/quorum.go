@@ -101,7 +101,7 @@ func (q *quorum) close() error {
 	return errors.Join(err, q.store.Close())
 }
 
-// campaign makes this copy stand for election now.
+// campaign makes this copy stand for election now. It forgets the leader it knew, so it is not called twice for one.
 func (q *quorum) campaign() {
 	ctx, cancel := context.WithTimeout(q.trans.ctx, raftTimeout)
 	defer cancel()

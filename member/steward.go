@@ -24,7 +24,7 @@ func (l *life) steward() {
 			leads = q.leads
 			again, err := l.reconcile(q)
 			if err != nil && l.ctx.Err() == nil {
-				l.log.Info("cannot change who holds the registry now", "error", err)
+				l.log.Debug("cannot change who holds the registry now", "error", err)
 			}
 			if again && err == nil {
 				continue
