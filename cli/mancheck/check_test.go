@@ -39,7 +39,7 @@ const (
 .Bl -tag -width Ds
 .It Fl -socket Ar path
 Where it listens.
-.It Cm list Op Fl \-json
+.It Cm list Op Fl \-json Op Fl - Op Ar word
 Lists, as
 .Ic ls Fl l
 does.

@@ -95,6 +95,9 @@ func (p *page) note(words []string, command *string, synopsis bool) {
 			}
 		case mode == fl:
 			name, _, _ := strings.Cut(strings.ReplaceAll(w, `\-`, "-"), "=")
+			if name == "-" { // "--", which ends the flags
+				continue
+			}
 			if p.flags[*command] == nil {
 				p.flags[*command] = map[string]bool{}
 			}
