@@ -1,0 +1,211 @@
+package dev
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/link"
+)
+
+// Shipper makes a file, in the tree the process will see, whose reads and writes are o's. release forgets it, when the process
+// has ended.
+type Shipper interface {
+	Ship(o *Object) (path string, release func(), err error)
+}
+
+// FD is one descriptor for a process to be started: File, which stays the Set's, or else Path to be opened with Flags where the process
+// will run. Those with the same File are one open file.
+type FD struct {
+	N     int
+	File  *os.File
+	Path  string
+	Flags int
+}
+
+// Options say how to make what is given to a process.
+type Options struct {
+	// Ship makes the files of shipped descriptors. Without it only output can be given for them, and a job that reads is refused.
+	Ship Shipper
+	// PTMX opens the master of a new terminal, non-blocking; nil: /dev/ptmx of this host.
+	PTMX func() (*os.File, error)
+	// BeforeForward, if any, is called before each piece of output goes home: whoever reads the output must see the files
+	// written before it.
+	BeforeForward func(ctx context.Context) error
+}
+
+// Client makes local descriptors for those kept at home.
+type Client struct {
+	log *slog.Logger
+	seq atomic.Uint64
+}
+
+// NewClient makes a client.
+func NewClient(log *slog.Logger) *Client {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Client{log: log}
+}
+
+// Set is what was made for the descriptors of one process.
+type Set struct {
+	cancel   context.CancelFunc
+	pumps    []*pump
+	given    []*os.File // the process's ends
+	releases []func()
+	released bool
+}
+
+// Open makes the descriptors that desc (of Server.Describe) describes, for a process of the home at the other end of conn. The
+// Set must be closed when the process and its descendants have ended.
+func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Options) ([]FD, *Set, error) {
+	ds, err := Unmarshal(desc)
+	if err != nil {
+		return nil, nil, err
+	}
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Set{cancel: cancel}
+	fds := make([]FD, 0, len(ds))
+	outputs := map[int]*os.File{}
+	for _, d := range ds {
+		fd := FD{N: d.N}
+		obj := &Object{conn: conn, seq: &c.seq, id: d.ID, flags: d.Flags, life: life}
+		kind := d.Kind
+		if kind == Shipped && o.Ship == nil && d.Flags&unix.O_ACCMODE == unix.O_WRONLY {
+			kind = Output
+		}
+		switch kind {
+		case Output, Terminal:
+			if fd.File = outputs[d.Same]; fd.File == nil || d.Same == 0 {
+				fd.File, err = s.output(life, d, kind, obj, o)
+				outputs[d.Same] = fd.File
+			}
+		case Path:
+			fd.Path, fd.Flags = d.Path, d.Flags&^(unix.O_CREAT|unix.O_EXCL|unix.O_TRUNC)
+		case Ended:
+			fd.File, err = s.ended()
+		default:
+			err = s.ship(obj, &fd, o.Ship)
+		}
+		if err != nil {
+			s.Close()
+			return nil, nil, fmt.Errorf("descriptor %d: %w", d.N, err)
+		}
+		fds = append(fds, fd)
+	}
+	for _, p := range s.pumps {
+		p.began = true
+		go p.run(life)
+	}
+	return fds, s, nil
+}
+
+func (s *Set) ship(obj *Object, fd *FD, shipper Shipper) error {
+	if shipper == nil {
+		return fmt.Errorf("its reads cannot be shipped here: %w", syscall.EOPNOTSUPP)
+	}
+	path, release, err := shipper.Ship(obj)
+	if err != nil {
+		return err
+	}
+	s.releases = append(s.releases, release)
+	fd.Path, fd.Flags = path, obj.flags&(unix.O_ACCMODE|unix.O_APPEND|unix.O_NONBLOCK)
+	return nil
+}
+
+func (s *Set) ended() (*os.File, error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	unix.Close(p[1])
+	f := os.NewFile(uintptr(p[0]), "ended pipe")
+	s.given = append(s.given, f)
+	return f, nil
+}
+
+func (s *Set) output(life context.Context, d Desc, kind Kind, obj *Object, o Options) (*os.File, error) {
+	var near, far *os.File
+	var err error
+	if kind == Terminal {
+		near, far, err = terminal(d, o.PTMX)
+	} else {
+		near, far, err = pipe(d.Flags)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.given = append(s.given, far)
+	s.pumps = append(s.pumps, newPump(near, obj, o.BeforeForward))
+	return far, nil
+}
+
+// pipe makes a pipe whose read end, near, is non-blocking; the other end has the flags of the home's.
+func pipe(flags int) (near, far *os.File, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, err
+	}
+	err = unix.SetNonblock(p[0], true)
+	if err == nil && flags&unix.O_NONBLOCK != 0 {
+		err = unix.SetNonblock(p[1], true)
+	}
+	if err != nil {
+		unix.Close(p[0])
+		unix.Close(p[1])
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(p[0]), "output"), os.NewFile(uintptr(p[1]), "output"), nil
+}
+
+// Release closes this process's copies of what was given to the started process, so that the end of its writers can be seen.
+// Drain and Close do it too.
+func (s *Set) Release() {
+	if s.released {
+		return
+	}
+	s.released = true
+	for _, f := range s.given {
+		f.Close()
+	}
+}
+
+// Drain waits until everything written so far is at home, or for ctx. It is called when the process has ended and before that is told.
+// What the home no longer takes is dropped.
+func (s *Set) Drain(ctx context.Context) error {
+	s.Release()
+	for _, p := range s.pumps {
+		if err := p.drain(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetWinsize gives the local terminals a new size; their processes get SIGWINCH from the kernel.
+func (s *Set) SetWinsize(rows, cols uint16) {
+	for _, p := range s.pumps {
+		_ = control(p.near, func(fd int) { // a pipe has no size, which is no harm
+			_ = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+		})
+	}
+}
+
+// Close ends everything; what was not drained is lost, and a writer that is left gets SIGPIPE. It waits for the pumps.
+func (s *Set) Close() {
+	s.cancel()
+	s.Release()
+	for _, p := range s.pumps {
+		p.close()
+	}
+	for _, release := range s.releases {
+		release()
+	}
+	s.releases = nil
+}

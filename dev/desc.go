@@ -1,0 +1,118 @@
+package dev
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Desc describes one inherited descriptor to the helper.
+type Desc struct {
+	N     int    `json:"n"`
+	Kind  Kind   `json:"k"`
+	ID    uint64 `json:"i,omitempty"` // of the Server; not for Path and Ended
+	Path  string `json:"p,omitempty"`
+	Flags int    `json:"f,omitempty"` // access mode and status flags of the home's open file
+	// Same numbers the descriptors that are one pipe, terminal or socket.
+	Same int `json:"s,omitempty"`
+	// Of a terminal.
+	Termios *unix.Termios `json:"t,omitempty"`
+	Winsize *unix.Winsize `json:"w,omitempty"`
+}
+
+// maxDescs bounds what a peer may ask a helper to make.
+const maxDescs = 250
+
+// Marshal packs descriptions for the exec message.
+func Marshal(ds []Desc) ([]byte, error) { return json.Marshal(ds) }
+
+// Unmarshal reads what Marshal packed.
+func Unmarshal(b []byte) ([]Desc, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	var ds []Desc
+	if err := json.Unmarshal(b, &ds); err != nil {
+		return nil, fmt.Errorf("descriptors of a job: %w: %w", err, syscall.EBADMSG)
+	}
+	if len(ds) > maxDescs {
+		return nil, fmt.Errorf("descriptors of a job: %d are over the limit of %d: %w", len(ds), maxDescs, syscall.EBADMSG)
+	}
+	seen := map[int]bool{}
+	for _, d := range ds {
+		if d.N < 0 || seen[d.N] || d.Kind <= Stay || d.Kind > Ended || d.Kind == Path && d.Path == "" {
+			return nil, fmt.Errorf("descriptor %d of a job (%v) is wrong: %w", d.N, d.Kind, syscall.EBADMSG)
+		}
+		seen[d.N] = true
+	}
+	return ds, nil
+}
+
+// Describe takes over the inherited descriptors of a process, which are numbered ns there, and describes them for the
+// helper; files stay the caller's. release forgets them again, when the job is over. When one cannot go the error says why, in
+// a few words.
+func (s *Server) Describe(ns []int, files []*os.File) (desc []byte, release func(), err error) {
+	if len(ns) != len(files) || len(ns) > maxDescs {
+		return nil, nil, fmt.Errorf("%d descriptors, of which %d came: at most %d can go: %w", len(ns), len(files), maxDescs, syscall.EINVAL)
+	}
+	var ids []uint64
+	release = func() {
+		for _, id := range ids {
+			s.Remove(id)
+		}
+	}
+	type identity struct{ dev, ino, rdev uint64 }
+	groups := map[identity]int{}
+	ds := make([]Desc, 0, len(ns))
+	for i, f := range files {
+		d := Desc{N: ns[i]}
+		var reason string
+		var st unix.Stat_t
+		var link string
+		cerr := control(f, func(fd int) {
+			if d.Kind, reason = classify(d.N, fd); d.Kind == Stay {
+				return
+			}
+			_ = unix.Fstat(fd, &st) // worked a moment ago
+			d.Flags, _ = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+			link, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+			if d.Kind == Terminal {
+				d.Termios, _ = unix.IoctlGetTermios(fd, unix.TCGETS)
+				d.Winsize, _ = unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+			}
+		})
+		if cerr != nil || d.Kind == Stay {
+			release()
+			return nil, nil, fmt.Errorf("%s: %w", reason, syscall.EOPNOTSUPP)
+		}
+		switch d.Kind {
+		case Path:
+			if d.Path = link; st.Mode&unix.S_IFMT == unix.S_IFCHR {
+				d.Path = devicePath(st.Rdev)
+			}
+		case Ended:
+		default:
+			id, err := s.Add(f)
+			if err != nil {
+				release()
+				return nil, nil, err
+			}
+			ids = append(ids, id)
+			d.ID = id
+			key := identity{st.Dev, st.Ino, st.Rdev}
+			if groups[key] == 0 {
+				groups[key] = len(groups) + 1
+			}
+			d.Same = groups[key]
+		}
+		ds = append(ds, d)
+	}
+	if desc, err = Marshal(ds); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return desc, release, nil
+}

@@ -1,0 +1,215 @@
+package dev
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/names"
+)
+
+// Methods between helper and home. Headers are varints: id, operation number, argument.
+const (
+	readMethod      = "dev.read"
+	writeMethod     = "dev.write"
+	seekMethod      = "dev.seek"
+	interruptMethod = "dev.interrupt"
+)
+
+// maxPiece bounds one read or write, in bytes.
+const maxPiece = 64 << 10
+
+// operation names one read or write under way, so that it can be interrupted.
+type operation struct {
+	host names.Host
+	inc  names.Incarnation
+	seq  uint64
+}
+
+// Server keeps descriptors at home and serves the operations on them.
+type Server struct {
+	log *slog.Logger
+
+	mu     sync.Mutex // guards what follows
+	next   uint64
+	files  map[uint64]*held
+	active map[operation]context.CancelFunc
+	early  map[operation]bool // interrupted before they came
+}
+
+// NewServer makes a server without descriptors.
+func NewServer(log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{log: log, files: map[uint64]*held{}, active: map[operation]context.CancelFunc{}, early: map[operation]bool{}}
+}
+
+// Register serves the operations on r.
+func (s *Server) Register(r *link.Router) {
+	r.HandleCall(readMethod, s.serveRead)
+	r.HandleCall(writeMethod, s.serveWrite)
+	r.HandleCall(seekMethod, s.serveSeek)
+	r.HandleNote(interruptMethod, s.serveInterrupt)
+}
+
+// Add keeps the open file of f, which stays the caller's, under a new id until Remove.
+func (s *Server) Add(f *os.File) (uint64, error) {
+	h, err := hold(f)
+	if err != nil {
+		return 0, fmt.Errorf("keep descriptor of %s: %w", f.Name(), err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next++
+	s.files[s.next] = h
+	return s.next, nil
+}
+
+// Remove forgets a descriptor. Operations under way end first by themselves, or with their caller.
+func (s *Server) Remove(id uint64) {
+	s.mu.Lock()
+	h := s.files[id]
+	delete(s.files, id)
+	s.mu.Unlock()
+	if h != nil {
+		h.close()
+	}
+}
+
+func (s *Server) get(id uint64) (*held, error) {
+	s.mu.Lock()
+	h := s.files[id]
+	s.mu.Unlock()
+	if h == nil || !h.use() {
+		return nil, fmt.Errorf("descriptor %d is not kept here: %w", id, syscall.EBADF)
+	}
+	return h, nil
+}
+
+// begin makes an operation interruptible; end must be called after it.
+func (s *Server) begin(ctx context.Context, from link.Peer, seq uint64) (_ context.Context, end func()) {
+	op := operation{from.Number, from.Incarnation, seq}
+	ctx, cancel := context.WithCancel(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.early[op] {
+		delete(s.early, op)
+		cancel()
+	}
+	s.active[op] = cancel
+	return ctx, func() {
+		cancel()
+		s.mu.Lock()
+		delete(s.active, op)
+		s.mu.Unlock()
+	}
+}
+
+func (s *Server) serveInterrupt(r *link.Request) {
+	v, err := header(r.Header, 1)
+	if err != nil {
+		return
+	}
+	op := operation{r.From.Number, r.From.Incarnation, v[0]}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cancel := s.active[op]; cancel != nil {
+		cancel()
+		return
+	}
+	if len(s.early) > 1000 { // those whose calls never came, or were over before
+		clear(s.early)
+	}
+	s.early[op] = true
+}
+
+func (s *Server) serveRead(ctx context.Context, r *link.Request) (link.Reply, error) {
+	v, err := header(r.Header, 3)
+	if err != nil {
+		return link.Reply{}, err
+	}
+	h, err := s.get(v[0])
+	if err != nil {
+		return link.Reply{}, err
+	}
+	defer h.put()
+	ctx, end := s.begin(ctx, r.From, v[1])
+	defer end()
+	buf := make([]byte, min(v[2], maxPiece))
+	n, err := h.read(ctx, buf)
+	if err != nil {
+		return link.Reply{}, err
+	}
+	return link.Reply{Body: buf[:n]}, nil
+}
+
+// serveWrite answers with how much was written and the errno that stopped it, for both may matter.
+func (s *Server) serveWrite(ctx context.Context, r *link.Request) (link.Reply, error) {
+	v, err := header(r.Header, 3)
+	if err != nil {
+		return link.Reply{}, err
+	}
+	h, err := s.get(v[0])
+	if err != nil {
+		return link.Reply{}, err
+	}
+	defer h.put()
+	ctx, end := s.begin(ctx, r.From, v[1])
+	defer end()
+	n, err := h.write(ctx, r.Body, v[2] != 0)
+	errno := syscall.Errno(0)
+	if err != nil && !errors.As(err, &errno) {
+		return link.Reply{}, err
+	}
+	return link.Reply{Header: encode(uint64(n), uint64(errno))}, nil
+}
+
+func (s *Server) serveSeek(_ context.Context, r *link.Request) (link.Reply, error) {
+	v, err := header(r.Header, 3)
+	if err != nil {
+		return link.Reply{}, err
+	}
+	h, err := s.get(v[0])
+	if err != nil {
+		return link.Reply{}, err
+	}
+	defer h.put()
+	at, err := unix.Seek(h.fd, int64(v[1]), int(v[2]))
+	if err != nil {
+		return link.Reply{}, err
+	}
+	return link.Reply{Header: encode(uint64(at))}, nil
+}
+
+// encode and header pack and read the varints of a header.
+func encode(v ...uint64) []byte {
+	b := make([]byte, 0, 16)
+	for _, x := range v {
+		b = binary.AppendUvarint(b, x)
+	}
+	return b
+}
+
+func header(b []byte, n int) ([]uint64, error) {
+	v := make([]uint64, 0, n)
+	for range n {
+		x, k := binary.Uvarint(b)
+		if k <= 0 {
+			return nil, fmt.Errorf("dev: short header: %w", syscall.EBADMSG)
+		}
+		v, b = append(v, x), b[k:]
+	}
+	if len(b) > 0 {
+		return nil, fmt.Errorf("dev: long header: %w", syscall.EBADMSG)
+	}
+	return v, nil
+}
