@@ -143,10 +143,17 @@ func (fs *rawFS) Read(stop <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.R
 	}
 	off, size := int64(in.Offset), int64(in.Size)
 	if b, ok, e := n.readHeld(off, size); ok || e != 0 {
-		return fuse.ReadResultData(b), fuse.Status(e)
+		return readResult(b, e)
 	}
-	b, e := n.read(stop, off, size)
-	return fuse.ReadResultData(b), fuse.Status(e)
+	return readResult(n.read(stop, off, size))
+}
+
+// readResult is the answer to a READ: go-fuse sends data, if there is any, whatever the status says.
+func readResult(b []byte, e syscall.Errno) (fuse.ReadResult, fuse.Status) {
+	if e != 0 {
+		return nil, fuse.Status(e)
+	}
+	return fuse.ReadResultData(b), fuse.OK
 }
 
 // readHeld reads what is held back here, or brings it home for the caller to read it there.

@@ -311,7 +311,7 @@ func (fs *rawFS) fifo(fh uint64) (uint64, bool) {
 
 func (fs *rawFS) readFifo(stop <-chan struct{}, h uint64, in *fuse.ReadIn) (fuse.ReadResult, fuse.Status) {
 	_, b, e := fs.m.wait(stop, "fs.fifo.read", &fspb.Op{Handle: h, Len: int64(in.Size), Flags: in.Flags}, nil)
-	return fuse.ReadResultData(b), fuse.Status(e)
+	return readResult(b, e)
 }
 
 func (fs *rawFS) writeFifo(stop <-chan struct{}, h uint64, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {

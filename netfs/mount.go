@@ -84,7 +84,7 @@ func NewMount(ctx context.Context, cfg MountConfig) (*Mount, error) {
 		AllowOther: true, Options: []string{"default_permissions"},
 		DirectMountStrict: true, DirectMountFlags: unix.MS_NODEV | unix.MS_NOATIME,
 		MaxWrite: maxData, MaxReadAhead: maxData, MaxBackground: 64,
-		EnableLocks: true, EnableSymlinkCaching: true, ExplicitDataCacheControl: true, DisableReadDirPlus: true,
+		EnableLocks: true, EnableSymlinkCaching: true, ExplicitDataCacheControl: true, DisableReadDirPlus: true, DisableSplice: true,
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT,
 	}
 	srv, err := fuse.NewServer(m.fs, cfg.Dir, opts)

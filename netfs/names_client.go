@@ -18,6 +18,9 @@ func (fs *rawFS) Lookup(stop <-chan struct{}, h *fuse.InHeader, name string, out
 	if dir == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
+	if len(name) > 255 {
+		return fuse.Status(syscall.ENAMETOOLONG)
+	}
 	for {
 		since := fs.m.inval.mark()
 		if e, known := fs.cache.lookup(dir.id, name); known {
@@ -120,7 +123,14 @@ func (fs *rawFS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse
 	if e := n.flush(false); e != 0 {
 		return fuse.Status(e)
 	}
-	_, _, _, st := fs.build("fs.link", &in.InHeader, name, &fspb.Op{Id: []byte(n.id), Id2: []byte(dir.id)}, out)
+	_, res, _, st := fs.build("fs.link", &in.InHeader, name, &fspb.Op{Id: []byte(n.id), Id2: []byte(dir.id)}, out)
+	if st == fuse.OK {
+		n.w.mu.Lock()
+		if n.w.attr != nil {
+			n.w.attr = res.Entry.Attr
+		}
+		n.w.mu.Unlock()
+	}
 	return st
 }
 

@@ -20,7 +20,10 @@ const (
 
 // checkName refuses what is not the name of a directory's entry.
 func checkName(name []byte) error {
-	if len(name) == 0 || len(name) > 255 || string(name) == "." || string(name) == ".." || strings.ContainsAny(string(name), "/\x00") {
+	if len(name) > 255 {
+		return syscall.ENAMETOOLONG
+	}
+	if len(name) == 0 || string(name) == "." || string(name) == ".." || strings.ContainsAny(string(name), "/\x00") {
 		return syscall.EINVAL
 	}
 	return nil
@@ -328,6 +331,7 @@ func (s *Server) unlink(_ context.Context, c *client, op *fspb.Op, _ []byte) (*f
 	defer s.mu.Unlock()
 	s.nameChangedLocked(c, op.Mount, dir.id, string(op.Name))
 	if x != nil {
+		s.files.bury(x.id)
 		s.objChangedLocked(c, op.Mount, x.id, &fspb.Inval{Id: []byte(x.id), Attr: true})
 	}
 	return &fspb.Result{}, nil, nil
@@ -375,6 +379,7 @@ func (s *Server) rename(_ context.Context, c *client, op *fspb.Op, _ []byte) (*f
 		defer s.files.put(moved)
 	}
 	if victim != nil {
+		s.files.bury(victim.id)
 		s.objChangedLocked(c, op.Mount, victim.id, &fspb.Inval{Id: []byte(victim.id), Attr: true})
 	}
 	return &fspb.Result{}, nil, nil

@@ -43,6 +43,7 @@ type obj struct {
 	fd     int
 	refs   int // calls that use it now, and pins of clients
 	pinned bool
+	dead   bool // lost its last name: the descriptor must not keep the space in use
 	el     *list.Element
 }
 
@@ -115,10 +116,49 @@ func (o *objects) hold(x *obj) {
 func (o *objects) put(x *obj) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if x.refs--; x.refs == 0 && !x.pinned {
+	if x.refs--; x.refs > 0 {
+		return
+	}
+	if x.dead {
+		o.closeLocked(x)
+	} else if !x.pinned {
 		x.el = o.lru.PushBack(x)
 		o.shrink()
 	}
+}
+
+// bury is for a file that lost a name: if it was the last, its descriptor goes when nobody uses it.
+func (o *objects) bury(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	x := o.objs[id]
+	if x == nil {
+		return
+	}
+	var st unix.Statx_t
+	if err := statx(x.fd, &st); err == nil && st.Nlink > 0 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return
+	}
+	x.dead = true
+	if x.refs == 0 {
+		o.closeLocked(x)
+	}
+}
+
+func (o *objects) closeLocked(x *obj) {
+	if x.el != nil {
+		o.lru.Remove(x.el)
+		x.el = nil
+	}
+	if o.objs[x.id] == x {
+		delete(o.objs, x.id)
+	}
+	for key, id := range o.byFID {
+		if x.pinned && id == x.id {
+			delete(o.byFID, key)
+		}
+	}
+	_ = unix.Close(x.fd)
 }
 
 func (o *objects) shrink() {

@@ -372,6 +372,11 @@ func (s *Server) changed(e *event) {
 	} else if e.name == "." {
 		objs = dirs
 	}
+	if e.mask&unix.FAN_DELETE != 0 {
+		for _, x := range objs {
+			s.files.bury(x)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.mask&watchNames != 0 {

@@ -262,13 +262,13 @@ func (n *node) sendLocked(flags uint32) syscall.Errno {
 	stamp := w.stamp
 	w.run, w.lo, w.hi, w.stamp = nil, 0, 0, 0
 	n.fs.held.del(n)
-	if len(data) == 0 {
+	if len(data) == 0 && stamp == 0 {
 		if flags&writeDone != 0 && w.token {
 			_, _, _ = n.fs.m.do("fs.release", &fspb.Op{Id: []byte(n.id)}, nil)
 		}
 		return 0
 	}
-	for len(data) > 0 {
+	for { // an empty one too, if all that is to be told is when the file was cut
 		k := min(len(data), maxData)
 		f := flags
 		t := stamp
@@ -279,8 +279,10 @@ func (n *node) sendLocked(flags uint32) syscall.Errno {
 			return e
 		}
 		data, off = data[k:], off+int64(k)
+		if len(data) == 0 {
+			return 0
+		}
 	}
-	return 0
 }
 
 // flush brings the file home. With done, and nobody writing any more, the token goes back and nothing is kept.
