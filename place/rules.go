@@ -59,9 +59,11 @@ func (r *Rules) Spreader(image string, argv []string) bool {
 	case "xargs":
 		return xargsParallel(argv)
 	case "onehost":
-		for _, a := range argv[min(1, len(argv)):] {
-			if !strings.HasPrefix(a, "-") {
-				return a == "run"
+		for i := 1; i < len(argv); i++ {
+			if argv[i] == "--control" {
+				i++
+			} else if !strings.HasPrefix(argv[i], "-") {
+				return argv[i] == "run"
 			}
 		}
 		return false

@@ -33,6 +33,7 @@ type Table struct {
 type row struct {
 	Host
 	others int       // jobs of other homes, at the last report
+	high   int       // the most jobs of this home since the report before
 	peak   float64   // jobs, falling as the load they made falls in the host's meter
 	at     time.Time // of the last report
 	fails  int       // in a row
@@ -68,7 +69,9 @@ func (t *Table) Report(now time.Time, n names.Host, rep Report) {
 		return
 	}
 	r.Slots, r.Load, r.CPUs = rep.Slots, rep.Load, rep.CPUs
-	r.others = max(0, rep.Jobs-r.Running)
+	// The report is a little old: jobs of ours that it counts may be done by now and must not pass for others'.
+	r.others = max(0, rep.Jobs-r.high)
+	r.high = r.Running
 	r.Jobs = r.Running + r.others
 	if !r.at.IsZero() && now.After(r.at) {
 		r.peak *= decay(now.Sub(r.at))
@@ -117,6 +120,7 @@ func (t *Table) Take(now time.Time, req Request) Decision {
 	if r := t.rows[d.Host]; r != nil && !d.Refused {
 		r.Running++
 		r.Jobs++
+		r.high = max(r.high, r.Running)
 		r.peak = math.Max(r.peak, float64(r.Jobs))
 	}
 	return d

@@ -74,6 +74,23 @@ func TestTableOthers(t *testing.T) {
 	}
 }
 
+// A report made while our jobs ran there, and heard after they ended, tells of nobody else's jobs.
+func TestTableOldReport(t *testing.T) {
+	tab := four()
+	for range 3 {
+		tab.Take(start, Request{NoLocal: true})
+	}
+	tab.Done(2)
+	tab.Report(start, 2, Report{Slots: 2, Jobs: 1, CPUs: 0.45})
+	if h := tab.Hosts(start)[1]; h.Jobs != 0 {
+		t.Errorf("our own job, done meanwhile, passes for another's: %+v", h)
+	}
+	tab.Report(start, 2, Report{Slots: 2, Jobs: 1, CPUs: 0.45})
+	if h := tab.Hosts(start)[1]; h.Jobs != 1 {
+		t.Errorf("another's job is not seen: %+v", h)
+	}
+}
+
 func TestTableBackoff(t *testing.T) {
 	tab := four()
 	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
