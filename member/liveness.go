@@ -13,6 +13,7 @@ const (
 	beatEvery  = 100 * time.Millisecond
 	deadline   = 600 * time.Millisecond
 	firstBeat  = 2 * time.Second        // how long a new life may take to its first beat
+	handover   = 2 * deadline           // and a known one to its first beat to a new monitor
 	pausedIf   = 300 * time.Millisecond // a gap between two ticks that means this host stood still
 	monitorsOf = 5                      // hosts that watch one host
 	fullMesh   = 16                     // up to this many hosts, all beat to all
@@ -63,6 +64,7 @@ type Liveness struct {
 // peer is what Liveness knows of another host that is up.
 type peer struct {
 	life    Life
+	due     bool      // it beats to this host, by the view
 	limit   time.Time // silent from then on
 	heard   time.Time // the last beat, zero before the first
 	accused []Life    // by its last beat
@@ -97,10 +99,22 @@ func (l *Liveness) viewed(now time.Time, v View) {
 			delete(l.peers, n)
 		}
 	}
-	for _, h := range v.Up() {
-		p := l.peers[h.Number]
-		if h.Number != l.self && (p == nil || p.life.Incarnation < h.Incarnation) {
-			l.peers[h.Number] = &peer{life: Life{h.Number, h.Incarnation}, limit: now.Add(firstBeat)}
+	up := v.Up()
+	me, _ := v.Host(l.self)
+	for _, h := range up {
+		if h.Number == l.self {
+			continue
+		}
+		p, grace := l.peers[h.Number], handover
+		if p == nil || p.life.Incarnation < h.Incarnation {
+			p = &peer{life: Life{h.Number, h.Incarnation}}
+			l.peers[h.Number] = p
+			grace = firstBeat
+		}
+		was := p.due
+		p.due = len(up) <= fullMesh || me.Voter || slices.Contains(monitors(up, h.Number), l.self)
+		if p.due && !was { // until it has seen this view too, it does not know that it is to beat to this host
+			p.limit, p.accused = now.Add(grace), nil
 		}
 	}
 }
@@ -150,7 +164,7 @@ func (l *Liveness) judge(now time.Time, up []Host, life Life, mine []Life) bool 
 		accused := mine
 		if n != l.self {
 			p := l.peers[n]
-			if p.heard.IsZero() || !now.Before(p.limit) {
+			if !p.due || p.heard.IsZero() || !now.Before(p.limit) {
 				continue
 			}
 			accused = p.accused
@@ -189,11 +203,10 @@ func monitors(up []Host, n names.Host) []names.Host {
 	return ms
 }
 
-// Silent reports whether a host that is up has not been heard within its deadline. Only hosts that beat to this one are
-// ever heard, so above fullMesh hosts it means something only of those this host monitors.
+// Silent reports whether a host that beats to this one has not been heard within its deadline.
 func (l *Liveness) Silent(now time.Time, n names.Host) bool {
 	p := l.peers[n]
-	return p != nil && !now.Before(p.limit)
+	return p != nil && p.due && !now.Before(p.limit)
 }
 
 // Load is the payload of a host's last beat and when it came.
