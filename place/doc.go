@@ -1,4 +1,4 @@
-// Package place decides where a command runs. It is pure: it holds no goroutine, clock or socket; time comes in as an
+// Package place decides where a command runs. It is pure: it holds no goroutine, clock or socket (only ReadRules opens files); time comes in as an
 // argument, and the same input gives the same answer.
 //
 // It has two halves. Rules say what may go at all: which programs are spreaders (their children are candidates), and

@@ -1,0 +1,54 @@
+package place
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestRuleFiles(t *testing.T) {
+	for _, tt := range []struct{ xdg, home, user string }{
+		{"", "/home/u", "/home/u/.config/onehost/place"}, {"/x", "/home/u", "/x/onehost/place"}, {"rel", "/home/u", "/home/u/.config/onehost/place"}, {"", "", ""},
+	} {
+		got := RuleFiles(func(k string) string {
+			return map[string]string{"XDG_CONFIG_HOME": tt.xdg, "HOME": tt.home}[k]
+		})
+		want := []string{"/etc/onehost/place"}
+		if tt.user != "" {
+			want = append(want, tt.user)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: got %q", tt, got)
+		}
+	}
+}
+
+func TestReadRules(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		p := filepath.Join(dir, name)
+		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	all := file("all", "stay big cc\nstay odd tool\n")
+	mine := file("mine", "go cc\n")
+	r, err := ReadRules(all, filepath.Join(dir, "none"), filepath.Join(mine, "below"), mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"cc": "", "tool": "odd", "make": ReasonSpreader, "rm": ReasonCheap} {
+		if got, _ := r.Stay("/usr/bin/"+name, []string{name}); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	if _, err := ReadRules(all, file("bad", "\nfrob x")); err == nil || !strings.HasPrefix(err.Error(), dir+"/bad:2: ") {
+		t.Errorf("a bad file: got %v", err)
+	}
+	if _, err := ReadRules(dir); err == nil {
+		t.Error("a directory was read as rules")
+	}
+}
