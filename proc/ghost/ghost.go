@@ -45,9 +45,10 @@ type Signal struct {
 type Ghost struct {
 	Pid int
 
-	sock   *os.File // ours
-	theirs *os.File
-	once   sync.Once
+	sock *os.File // ours
+
+	mu     sync.Mutex // guards theirs
+	theirs *os.File   // the stub's end, until it has it; nil then
 }
 
 // New prepares the socket of the ghost that pid is about to become.
@@ -66,18 +67,32 @@ func New(pid int) (*Ghost, error) {
 
 // Attach answers the kill of Hello.
 func (g *Ghost) Attach(n *intercept.Notification) {
-	if err := n.ReturnFD(g.theirs); err != nil {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.theirs == nil || n.ReturnFD(g.theirs) != nil {
 		n.Fail(syscall.EIO) // the stub ends itself
 	}
-	g.letGo()
+	g.letGoLocked()
 }
 
-// letGo closes our copy of the stub's end, without which its death would not be seen.
-func (g *Ghost) letGo() { g.once.Do(func() { g.theirs.Close() }) }
+// Died says that the process of the ghost is gone: one that died before Attach would not be seen by Receive.
+func (g *Ghost) Died() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.letGoLocked()
+}
+
+// letGoLocked closes our copy of the stub's end, without which its death would not be seen.
+func (g *Ghost) letGoLocked() {
+	if g.theirs != nil {
+		g.theirs.Close()
+		g.theirs = nil
+	}
+}
 
 // Close ends the conversation; a stub that lives dies by SIGKILL.
 func (g *Ghost) Close() {
-	g.letGo()
+	g.Died()
 	g.sock.Close()
 }
 

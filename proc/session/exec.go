@@ -12,6 +12,7 @@ import (
 
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/intercept"
+	"github.com/onehost/onehost/place"
 )
 
 // Bounds of what is read of an exec's words: enough for the rules. The job itself is read at the new image, in full.
@@ -27,7 +28,6 @@ const (
 	reasonNoDaemon = "no daemon"
 	reasonSetuid   = "setuid"
 	reasonChildren = "has children"
-	reasonMake     = "spreader"
 	reasonTraced   = "traced"
 	reasonForeign  = "not x86-64"
 )
@@ -97,22 +97,24 @@ func (s *supervisor) candidate(n *intercept.Notification, file execFile, argv []
 	j := &job{id: s.jobs.Add(1), pid: pid, command: commandLine(file.name, argv), began: time.Now()}
 	j.again = s.cfg.Fallback == control.FallbackRetry || (s.cfg.Fallback != control.FallbackNever && parent.rerun)
 	reason, stay := s.rules.Stay(file.name, argv)
+	stays := true
 	switch {
 	case spreads:
 		s.spread(pid, file.name, true)
-		stay = true
 		if reason == "" {
-			reason = reasonMake
+			reason = place.ReasonSpreader
 		}
-	case stay:
+	case stay && (reason != place.ReasonCheap || !s.cfg.NoLocal):
 	case kind != "":
-		reason, stay = kind, true
+		reason = kind
 	case s.cfg.Local:
-		reason, stay = reasonLocal, true
+		reason = reasonLocal
 	case children(pid):
-		reason, stay = reasonChildren, true
+		reason = reasonChildren
+	default:
+		stays = false
 	}
-	if stay {
+	if stays {
 		s.stays(j, reason)
 		n.Continue()
 		return

@@ -14,6 +14,7 @@ import (
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/intercept"
 	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/place"
 	"github.com/onehost/onehost/proc/ghost"
 )
 
@@ -57,7 +58,16 @@ func (s *supervisor) goes(n *intercept.Notification, j *job) {
 		return
 	}
 	s.report.JobRemote(j.id, j.command, j.hostName)
-	go r.forward()
+	s.wg.Go(r.forward)
+	if pidfd, err := openPidfd(j.pid); err != nil {
+		r.ghost.Died()
+	} else {
+		s.wg.Go(func() {
+			_ = awaitExit(s.ctx, pidfd)
+			pidfd.Close()
+			r.ghost.Died()
+		})
+	}
 	r.follow()
 }
 
@@ -77,7 +87,7 @@ func (s *supervisor) take(n *intercept.Notification, j *job) *remoteJob {
 	j.pid = held.Pid
 	fds, err := held.Descriptors()
 	if err == nil && jobserver(held.Pid, numbers(fds)) {
-		err = stays(reasonMake)
+		err = stays(place.ReasonSpreader)
 	}
 	var conn *control.Conn
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -91,8 +92,9 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 	served := make(chan error, 1)
 	go func() { served <- l.Serve(ctx, s) }()
 	s.wg.Go(s.watchStops)
+	var replies sync.WaitGroup
 	if d != nil {
-		s.wg.Go(d.serve)
+		replies.Go(d.serve)
 		s.wg.Go(func() {
 			select {
 			case <-d.done:
@@ -110,11 +112,12 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 	if serr := <-served; err == nil && serr != nil && !errors.Is(serr, context.Canceled) {
 		err = serr
 	}
-	if d != nil {
-		d.close()
-	}
 	s.wg.Wait()
 	l.Close()
+	if d != nil {
+		d.close()
+		replies.Wait()
+	}
 	return status, err
 }
 
