@@ -150,7 +150,10 @@ func TestStreamEnds(t *testing.T) {
 			t.Error("reset, and the handler's context lives")
 		}
 		hear <- err
-		return nil
+		if err == io.EOF {
+			return nil
+		}
+		return err
 	})
 	bubble(t, r, func(t *testing.T, a, b *Conn) {
 		hear = make(chan error, 1)
@@ -214,7 +217,7 @@ func TestStreamEnds(t *testing.T) {
 		cctx, cancel = context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		s = open(cctx, "s.hear")
-		if _, err := s.Recv(ctx); err != context.DeadlineExceeded {
+		if _, err := s.Recv(ctx); err != context.DeadlineExceeded && !errors.Is(err, syscall.ETIMEDOUT) { // whoever was first
 			t.Errorf("the opener saw %v after the deadline", err)
 		}
 		<-hear

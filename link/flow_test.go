@@ -44,7 +44,7 @@ func TestSlowReader(t *testing.T) {
 				go func() {
 					for slow.Send(ctx, make([]byte, size)) == nil {
 						sent.Add(int64(size))
-						if sent.Load() >= 1<<20 {
+						if sent.Load() >= min(1<<20, int64(size)*8<<10) { // 65 bytes each of the window at least
 							break
 						}
 					}

@@ -39,11 +39,11 @@ func rawOf(c net.Conn) net.Conn {
 func closeRaw(c net.Conn) { _ = rawOf(c).Close() }
 
 // roomOf makes the test whether a write of directWrite bytes will surely not block: the socket must hold little that
-// is not yet acknowledged. For what is not a socket there is nothing to ask.
+// is not yet acknowledged. Of what is not a socket nothing is known, and a caller's context does not end a write.
 func roomOf(c net.Conn) func() bool {
 	sc, ok := rawOf(c).(syscall.Conn)
 	if !ok {
-		return func() bool { return true }
+		return func() bool { return false }
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
