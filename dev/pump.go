@@ -18,7 +18,7 @@ type pump struct {
 	turn   chan struct{} // held from reading a piece until it is at home
 	buf    []byte        // owned by the holder of turn
 	broken atomic.Bool   // the home takes no more; near is closed
-	began  bool // run has been or is being called
+	began  bool          // run has been or is being called
 	done   chan struct{}
 }
 
