@@ -1,5 +1,5 @@
-// Package place decides where a command runs. It is pure: it holds no goroutine, clock or socket (only ReadRules opens files); time comes in as an
-// argument, and the same input gives the same answer.
+// Package place decides where a command runs. It is pure: it holds no goroutine, clock or socket, and only ReadRules opens
+// files; time comes in as an argument, and the same input gives the same answer.
 //
 // It has two halves. Rules say what may go at all: which programs are spreaders (their children are candidates), and
 // which commands stay at home whatever the load is, each with a reason that people get to see. Table and Choose say to

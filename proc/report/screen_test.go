@@ -63,7 +63,7 @@ func until(t *testing.T, master *os.File, text string) string {
 
 const (
 	enter = "\x1bD\x1b[A\x1b7\x1b[1;9r\x1b8"
-	clear = "\x1b7\x1b[r\x1b[10;1H\x1b[0m\x1b[K\x1b8"
+	erase= "\x1b7\x1b[r\x1b[10;1H\x1b[0m\x1b[K\x1b8"
 )
 
 func TestLiveOnTerminal(t *testing.T) {
@@ -74,12 +74,12 @@ func TestLiveOnTerminal(t *testing.T) {
 	until(t, master, enter+"\x1b7\x1b[10;1H\x1b[0mhome 0  h2 1  h3 1 | 0 done, 0.0/s, 0:00\x1b[K\x1b8")
 
 	r.Suspend()
-	until(t, master, clear)
+	until(t, master, erase)
 	r.Resume()
 	until(t, master, enter)
 
 	r.JobLocal(3, "vi", "interactive")
-	until(t, master, clear)
+	until(t, master, erase)
 	r.JobDone(3, 0, 0, 0)
 	until(t, master, enter)
 
@@ -92,7 +92,7 @@ func TestLiveOnTerminal(t *testing.T) {
 	if err := unix.IoctlSetTermios(int(slave.Fd()), unix.TCSETS, &raw); err != nil {
 		t.Fatal(err)
 	}
-	until(t, master, clear)
+	until(t, master, erase)
 	if err := unix.IoctlSetTermios(int(slave.Fd()), unix.TCSETS, attr); err != nil {
 		t.Fatal(err)
 	}
