@@ -63,7 +63,7 @@ func until(t *testing.T, master *os.File, text string) string {
 
 const (
 	enter = "\x1bD\x1b[A\x1b7\x1b[1;9r\x1b8"
-	erase= "\x1b7\x1b[r\x1b[10;1H\x1b[0m\x1b[K\x1b8"
+	erase = "\x1b7\x1b[r\x1b[10;1H\x1b[0m\x1b[K\x1b8"
 )
 
 func TestLiveOnTerminal(t *testing.T) {
