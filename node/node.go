@@ -55,6 +55,7 @@ type Node struct {
 	server *control.Server
 	meter  *meter
 
+	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -66,7 +67,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	}
 	n := &Node{cfg: cfg, router: link.NewRouter()}
 	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel = cancel
+	n.ctx, n.cancel = ctx, cancel
 	defer func() {
 		if err != nil {
 			n.Close()
@@ -85,7 +86,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.helper = jobs.NewHelper(jobs.HelperConfig{Mount: n.trees.mount, Files: helperFiles{dev.NewClient(cfg.Log)}, Log: cfg.Log})
 	n.helper.Register(n.router)
 	leases := &jobs.Leases{}
-	n.home = jobs.NewHome(jobs.HomeConfig{Tree: n.files, Files: homeFiles{n.devs}, Links: lateLinks{n}, Lease: leases.Lease})
+	n.home = jobs.NewHome(jobs.HomeConfig{Tree: n.files, Files: n.devs, Links: lateLinks{n}, Lease: leases.Lease})
 	n.broker = jobs.NewBroker(jobs.BrokerConfig{Home: n.home, Cluster: (*cluster)(n), Warm: n.warm})
 	n.member, err = member.Open(member.Config{
 		StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Log: cfg.Log,
@@ -123,11 +124,8 @@ func (n *Node) Close() error {
 	if n.member != nil {
 		err = n.member.Close()
 	}
-	if n.devs != nil {
-		n.devs.Close()
-	}
 	if n.files != nil {
-		n.files.Close()
+		err = errors.Join(err, n.files.Close())
 	}
 	return err
 }

@@ -15,7 +15,7 @@ func main() {
 	if nest.Reexec(os.Args) {
 		return
 	}
-	os.Exit(cli.Daemon(os.Args[1:], version, os.Stderr, func(o cli.DaemonOptions) (func() error, error) {
+	os.Exit(cli.Daemon(os.Args[1:], version, os.Stdout, os.Stderr, func(o cli.DaemonOptions) (func() error, error) {
 		n, err := node.Start(node.Config{
 			Control: o.Control, State: o.State, Listen: o.Listen, Name: o.Name, Version: version, Log: o.Log,
 		})

@@ -32,11 +32,12 @@ type Tree interface {
 
 // HelperFiles makes the descriptors of a job from what the home described.
 type HelperFiles interface {
-	Open(ctx context.Context, conn *link.Conn, desc []byte, t Tree) ([]nest.FD, FileSet, error)
+	Open(ctx context.Context, conn *link.Conn, desc []byte, t Tree, n *nest.Nest) ([]nest.FD, FileSet, error)
 }
 
 // FileSet is the descriptors of one job.
 type FileSet interface {
+	Release()                        // closes this process's copies, once the job has its own
 	Drain(ctx context.Context) error // everything written to them is at the home
 	Close()
 }
@@ -125,12 +126,13 @@ func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jo
 	if err := hm.tree.Applied(ctx, x.FsSeq); err != nil {
 		return err
 	}
-	fds, set, err := h.cfg.Files.Open(ctx, r.Conn, x.Fds, hm.tree)
+	fds, set, err := h.cfg.Files.Open(ctx, r.Conn, x.Fds, hm.tree, hm.nest)
 	if err != nil {
 		return err
 	}
 	defer set.Close()
 	p, err := hm.nest.Start(ctx, spec(x, fds))
+	set.Release()
 	if err != nil {
 		return err
 	}

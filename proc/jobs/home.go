@@ -140,8 +140,8 @@ func (h *Home) image(who control.Caller, key jobKey, req *control.ExecRequest, f
 		ns[i] = fd.N
 	}
 	desc, release, err := h.cfg.Files.Describe(ns, files)
+	closeAll(files)
 	if err != nil {
-		closeAll(files)
 		return nil, refusal(err.Error())
 	}
 	x.Session, x.Job, x.Fds = req.Session, req.Job, desc

@@ -119,14 +119,13 @@ func (h *Helper) end(hm *home) {
 	}
 }
 
-// HomeGone ends the nest of a home that failed or left. It returns when all its processes here are gone.
-func (h *Helper) HomeGone(n names.Host) {
+// LifeGone ends the nest of one life of a home that failed or left. It returns when all its processes here are gone.
+func (h *Helper) LifeGone(n names.Host, inc names.Incarnation) {
 	h.mu.Lock()
 	hm := h.homes[n]
-	delete(h.homes, n)
 	h.mu.Unlock()
-	if hm != nil {
-		h.end(hm)
+	if hm != nil && hm.incarnation == inc {
+		h.forget(n, hm)
 	}
 }
 

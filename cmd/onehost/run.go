@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/onehost/onehost/cli"
+	"github.com/onehost/onehost/place"
+	"github.com/onehost/onehost/proc/report"
+	"github.com/onehost/onehost/proc/session"
+	"github.com/onehost/onehost/sys"
+)
+
+// run joins the flags of onehost run, the rules of placement, the session and what people see of it.
+func run(ctx context.Context, o cli.RunOptions) (int, error) {
+	rules, err := readRules()
+	if err != nil {
+		return 0, err
+	}
+	cpus, err := sys.CPUCapacity()
+	if err != nil {
+		return 0, fmt.Errorf("reading this host's CPUs: %w", err)
+	}
+	rep := report.New(report.Options{
+		Out: os.Stderr, Quiet: o.Quiet, Explain: o.Explain, NoColor: o.NoColor, Term: os.Getenv("TERM"), CPUs: cpus,
+	})
+	status, err := session.Run(ctx, session.Config{
+		Argv: o.Command, ControlPath: o.Control, Hosts: o.Hosts, Slots: o.Slots, NoLocal: o.NoLocal, Local: o.Local,
+		Fallback: o.Fallback, Rules: rules, Report: rep,
+	})
+	rep.Finish()
+	if err != nil {
+		return 0, err
+	}
+	return status.Death(), nil
+}
+
+// readRules reads the rules of the system and of the person over those built in.
+func readRules() (*place.Rules, error) {
+	rules := place.DefaultRules()
+	files := []string{"/etc/onehost/place"}
+	if dir, err := os.UserConfigDir(); err == nil {
+		files = append(files, filepath.Join(dir, "onehost", "place"))
+	}
+	for _, path := range files {
+		f, err := os.Open(path)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		more, err := place.ParseRules(f, path)
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+		rules = rules.Merge(more)
+	}
+	return rules, nil
+}

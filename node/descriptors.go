@@ -1,0 +1,40 @@
+package node
+
+import (
+	"context"
+
+	"github.com/onehost/onehost/dev"
+	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/netfs"
+	"github.com/onehost/onehost/proc/jobs"
+	"github.com/onehost/onehost/proc/nest"
+)
+
+// helperFiles is dev's client as jobs uses it.
+type helperFiles struct{ client *dev.Client }
+
+func (h helperFiles) Open(ctx context.Context, conn *link.Conn, desc []byte, t jobs.Tree, n *nest.Nest) ([]nest.FD, jobs.FileSet, error) {
+	o := dev.Options{PTMX: n.PTMX, BeforeForward: t.Flush}
+	if tr, ok := t.(*tree); ok {
+		o.Ship = shipper{tr.full}
+	}
+	given, set, err := h.client.Open(ctx, conn, desc, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	fds := make([]nest.FD, len(given))
+	for i, g := range given {
+		fds[i] = nest.FD{N: g.N, File: g.File, Path: g.Path, Flags: g.Flags}
+	}
+	return fds, set, nil
+}
+
+// shipper makes netfs's files out of dev's objects.
+type shipper struct{ m *netfs.Mount }
+
+func (s shipper) Ship(o *dev.Object) (string, func(), error) { return s.m.Ship(shipped{o}) }
+
+// shipped is an object that ends with its job, not with its last close.
+type shipped struct{ *dev.Object }
+
+func (shipped) Close() error { return nil }

@@ -1,0 +1,62 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/onehost/onehost/member"
+	"github.com/onehost/onehost/names"
+)
+
+// follow does what follows from each view: what a host that is gone held here is taken back, and what it ran here for its
+// home ends.
+func (n *Node) follow(ctx context.Context) {
+	views, cancel := n.member.Subscribe()
+	defer cancel()
+	before := map[names.Host]member.Host{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case v, ok := <-views:
+			if !ok {
+				return
+			}
+			self, _, _, _ := n.member.Self()
+			for _, h := range v.Hosts {
+				was, known := before[h.Number]
+				before[h.Number] = h
+				if !known || !was.State.Up() || h.Number == self {
+					continue
+				}
+				if !h.State.Up() || h.Incarnation != was.Incarnation {
+					n.cfg.Log.Info("a host is gone", "host", h.Name, "state", string(h.State))
+					n.files.DropClient(was.Number, was.Incarnation)
+					n.wg.Add(1)
+					go func() { // ending a nest may take seconds; the next view must not wait for it
+						defer n.wg.Done()
+						n.helper.LifeGone(was.Number, was.Incarnation)
+					}()
+				}
+			}
+		}
+	}
+}
+
+// warmTime bounds the making of nests that nobody waits for yet.
+const warmTime = 30 * time.Second
+
+// warm makes nests ready on hosts, in the background.
+func (n *Node) warm(hosts []names.Host) {
+	for _, h := range hosts {
+		n.wg.Add(1)
+		go func() {
+			defer n.wg.Done()
+			ctx, cancel := context.WithTimeout(n.ctx, warmTime)
+			defer cancel()
+			if err := n.home.Warm(ctx, h); err != nil {
+				n.cfg.Log.Debug("warming a nest", "host", h, "err", err)
+			}
+		}()
+	}
+}

@@ -1,0 +1,128 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/place"
+	"github.com/onehost/onehost/proc/jobs"
+	"github.com/onehost/onehost/sys"
+)
+
+// sampleEvery is how often the host's CPU time is read.
+const sampleEvery = 200 * time.Millisecond
+
+// meter measures this host: the load of all of it, and the share the daemon itself uses to serve others.
+type meter struct {
+	group *sys.CPUGroup
+	cpus  float64
+	slots int
+
+	mu   sync.Mutex
+	all  *place.Meter
+	own  *place.Meter
+	load float64
+	mine float64
+}
+
+func newMeter() (*meter, error) {
+	g, err := sys.FindCPUGroup()
+	if err != nil {
+		return nil, fmt.Errorf("finding this host's CPU group: %w", err)
+	}
+	cpus, err := g.Capacity()
+	if err != nil {
+		return nil, fmt.Errorf("reading this host's CPUs: %w", err)
+	}
+	return &meter{group: g, cpus: cpus, slots: place.DefaultSlots(cpus), all: place.NewMeter(cpus), own: place.NewMeter(cpus)}, nil
+}
+
+// run samples until ctx ends.
+func (m *meter) run(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		if err := m.sample(time.Now()); err != nil {
+			log.Warn("reading this host's CPU time", "err", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (m *meter) sample(now time.Time) error {
+	usage, err := m.group.Usage()
+	if err != nil {
+		return err
+	}
+	var ru unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
+		return err
+	}
+	own := time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.load, m.mine = m.all.Sample(now, usage), m.own.Sample(now, own)
+	return nil
+}
+
+func (m *meter) loads() (all, own float64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.load, m.mine
+}
+
+// ownReport is what this host says of itself in its heartbeats.
+func (n *Node) ownReport() place.Report {
+	load, _ := n.meter.loads()
+	return place.Report{Slots: n.meter.slots, Jobs: n.helper.Jobs() + n.broker.Here(), Load: load, CPUs: n.meter.cpus}
+}
+
+func (n *Node) loadPayload() []byte {
+	data, err := n.ownReport().MarshalBinary()
+	if err != nil {
+		return nil // it never fails
+	}
+	return data
+}
+
+// cluster is the node as the broker sees it.
+type cluster Node
+
+func (c *cluster) Self() (names.Host, names.HostName) {
+	num, _, name, _ := c.member.Self()
+	return num, name
+}
+
+func (c *cluster) CPUs() float64 { return c.meter.cpus }
+
+func (c *cluster) OwnShare() float64 {
+	_, own := c.meter.loads()
+	return own
+}
+
+func (c *cluster) Members() []jobs.MemberHost {
+	n := (*Node)(c)
+	self, _ := c.Self()
+	var rows []jobs.MemberHost
+	for _, h := range c.member.View().Hosts {
+		row := jobs.MemberHost{Number: h.Number, Name: h.Name, Alive: h.State.Up(), Drained: h.State == "drained"}
+		if h.Number == self {
+			row.Report, row.At = n.ownReport(), time.Now()
+		} else if r, ok := n.report(self, h.Number); ok {
+			row.Report = r
+			_, row.At = c.member.Load(h.Number)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
