@@ -105,6 +105,9 @@ func (r *remoteJob) cont() {
 	r.stopped = false
 	r.mu.Unlock()
 	if st, err := readStat(r.pid); was && err == nil && st.state == 'T' {
+		r.mu.Lock()
+		r.woken = true
+		r.mu.Unlock()
 		_ = unix.Kill(r.pid, unix.SIGCONT)
 	}
 }

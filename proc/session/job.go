@@ -44,6 +44,7 @@ type remoteJob struct {
 	mu      sync.Mutex // guards what follows
 	conn    *control.Conn
 	stopped bool // the ghost is stopped, or on its way
+	woken   bool // we sent the ghost a SIGCONT because the job was continued there
 	home    bool // it comes back: its next exec is let through
 }
 
@@ -206,16 +207,17 @@ func (r *remoteJob) forward() {
 		if err != nil {
 			return
 		}
-		if int(sig.Pid) == r.s.self && sig.Code <= 0 {
-			continue // we woke it ourselves
-		}
 		if sig.Number == int(unix.SIGCHLD) {
 			continue // about a process at home
 		}
 		if sig.Number == int(unix.SIGCONT) {
 			r.mu.Lock()
-			r.stopped = false
+			woken := r.woken
+			r.stopped, r.woken = false, false
 			r.mu.Unlock()
+			if woken && int(sig.Pid) == r.s.self {
+				continue // the job goes on already
+			}
 		}
 		r.order(control.JobOrder{Signal: sig.Number, Code: sig.Code, Value: sig.Value})
 	}

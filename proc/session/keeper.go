@@ -184,13 +184,16 @@ func (k *keeper) stop(limit time.Duration) {
 	k.life.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	if err := awaitExit(ctx, k.pidfd); err != nil {
-		killDescendants(os.Getpid(), limit)
-	}
-	for {
-		if _, err := unix.Wait4(k.pid, nil, 0, nil); !errors.Is(err, syscall.EINTR) {
+	var w unix.WaitStatus
+	err := awaitExit(ctx, k.pidfd)
+	for err == nil {
+		if _, err = unix.Wait4(k.pid, &w, 0, nil); !errors.Is(err, syscall.EINTR) {
 			break
 		}
+		err = nil
+	}
+	if err != nil || !w.Exited() || w.ExitStatus() != 0 { // it hangs or was killed: its children are ours now
+		killDescendants(os.Getpid(), limit)
 	}
 	k.pidfd.Close()
 	k.notes.Close()

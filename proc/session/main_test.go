@@ -27,6 +27,7 @@ import (
 const (
 	envRun    = "ONEHOST_TEST_RUN"    // path of the control socket, or "local"
 	envReport = "ONEHOST_TEST_REPORT" // file the reports go to
+	envSpread = "ONEHOST_TEST_SPREAD" // one more spreader
 	envRetry  = "ONEHOST_TEST_FALLBACK"
 )
 
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 
 func runMain(where string) int {
 	cfg := Config{Argv: os.Args[1:], ControlPath: where, Local: where == "local", Fallback: os.Getenv(envRetry), Slots: -1}
-	extra, err := place.ParseRules(strings.NewReader("go echo sh cat sleep true"), "test")
+	extra, err := place.ParseRules(strings.NewReader("go echo sh cat sleep true\nspread spawner python3 "+os.Getenv(envSpread)), "test")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 125
@@ -98,6 +99,7 @@ type fake struct {
 	freed  map[uint64]int
 	kept   map[uint64]kept // images by job
 	home   bool            // every job stays
+	only   string          // only commands with this word go
 	hosts  int             // hosts 2..hosts+1
 }
 
@@ -146,7 +148,7 @@ func (f *fake) session(_ context.Context, _ control.Caller, c *control.Conn, _ j
 		}
 		f.placed++
 		rep := control.PlaceReply{Seq: req.Seq, Job: req.Job}
-		if left := f.hosts - len(req.Avoid); f.home || left <= 0 {
+		if left := f.hosts - len(req.Avoid); f.home || left <= 0 || !strings.Contains(req.Command, f.only) {
 			rep.Reason = "no slot"
 		} else {
 			rep.Host = names.Host(2 + len(req.Avoid))

@@ -113,5 +113,6 @@ func (s *supervisor) stopSelf() {
 	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && !s.stoppedAll(); {
 		time.Sleep(5 * time.Millisecond)
 	}
+	s.noticeStops() // nobody can while we are stopped
 	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
 }

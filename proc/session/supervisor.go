@@ -188,11 +188,15 @@ func (s *supervisor) watchStops() {
 		case <-s.ctx.Done():
 			return
 		case <-t.C:
+			s.noticeStops()
 		}
-		for _, j := range s.allGhosts() {
-			if st, err := readStat(j.pid); err == nil && st.state == 'T' {
-				j.stopNative()
-			}
+	}
+}
+
+func (s *supervisor) noticeStops() {
+	for _, j := range s.allGhosts() {
+		if st, err := readStat(j.pid); err == nil && st.state == 'T' {
+			j.stopNative()
 		}
 	}
 }

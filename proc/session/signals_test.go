@@ -1,0 +1,261 @@
+package session
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// start begins a run and waits until the daemon has n jobs of it.
+func (f *fake) start(t *testing.T, n int, argv ...string) (*exec.Cmd, func() syscall.WaitStatus) {
+	t.Helper()
+	cmd, out, _ := f.command(t, nil, argv...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.WaitDelay = 5 * time.Second
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = cmd.Wait() // the status is looked at
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-done
+	})
+	eventually(t, "jobs: "+out.String(), func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.execs) >= n
+	})
+	return cmd, func() syscall.WaitStatus {
+		t.Helper()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("run does not end; output %q", out.String())
+		}
+		return cmd.ProcessState.Sys().(syscall.WaitStatus)
+	}
+}
+
+func (f *fake) ghostPid(i int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.execs[i].Pid
+}
+
+// TestKillGhost: a signal to the ghost reaches its job, and the ghost dies of what the job dies of.
+func TestKillGhost(t *testing.T) {
+	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGKILL, unix.SIGSEGV} {
+		t.Run(sig.String(), func(t *testing.T) {
+			f := newFake(t)
+			_, wait := f.start(t, 1, "/bin/echo", "job", "hold")
+			if err := unix.Kill(f.ghostPid(0), sig); err != nil {
+				t.Fatal(err)
+			}
+			st := wait()
+			if sig == unix.SIGSEGV || sig == unix.SIGUSR1 {
+				if st.ExitStatus() != 128+int(sig) && st.Signal() != sig {
+					t.Errorf("status %#x", st)
+				}
+			} else if st.Signal() != sig {
+				t.Errorf("status %#x, want signal %d", st, sig)
+			}
+			eventually(t, "the job hears of it", func() bool { return slices.Contains(f.ordered(), int(sig)) })
+		})
+	}
+}
+
+// TestPassed: what is sent to run alone reaches CMD, once.
+func TestPassed(t *testing.T) {
+	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
+		f := newFake(t)
+		cmd, wait := f.start(t, 1, "/bin/echo", "job", "hold")
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if st := wait(); st.Signal() != sig {
+			t.Errorf("status %#x, want signal %d", st, sig)
+		}
+		if got := f.ordered(); !slices.Equal(got, []int{int(sig)}) {
+			t.Errorf("orders %v", got)
+		}
+	}
+}
+
+// TestStopContinue: stops and continues go both ways.
+func TestStopContinue(t *testing.T) {
+	for _, sig := range []syscall.Signal{unix.SIGTSTP, unix.SIGSTOP} {
+		f := newFake(t)
+		_, wait := f.start(t, 1, "sh", "-c", ": job hold") // make would be stopped with it
+		pid := f.ghostPid(0)
+		if err := unix.Kill(pid, sig); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the ghost stops", func() bool { st, err := readStat(pid); return err == nil && st.state == 'T' })
+		eventually(t, "the job stops", func() bool { return slices.Contains(f.ordered(), int(sig)) })
+		eventually(t, "run stops with CMD", func() bool { return stateOf(parentOf(t, parentOf(t, pid))) == 'T' })
+		if err := unix.Kill(parentOf(t, parentOf(t, pid)), unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the ghost goes on", func() bool { return stateOf(pid) == 'S' })
+		eventually(t, "the job goes on", func() bool { return slices.Contains(f.ordered(), int(unix.SIGCONT)) })
+		if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if st := wait(); st.Signal() != unix.SIGTERM {
+			t.Errorf("status %#x", st)
+		}
+	}
+}
+
+func stateOf(pid int) byte {
+	st, err := readStat(pid)
+	if err != nil {
+		return 0
+	}
+	return st.state
+}
+
+func parentOf(t *testing.T, pid int) int {
+	t.Helper()
+	st, err := readStat(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.ppid
+}
+
+// TestKillRun: whoever of run and keeper is killed, nothing of the session is left.
+func TestKillRun(t *testing.T) {
+	need(t, "make")
+	dir := t.TempDir()
+	mk := "all: a b c d\na b:\n\t@/bin/echo job hold\nc:\n\t@bash -c 'setsid sleep 1000 & wait'\nd:\n\t@python3 -c 'import os,time; os.fork() or (os.setsid(), os.fork()); time.sleep(1000)'\n.PHONY: a b c d\n"
+	if err := os.WriteFile(filepath.Join(dir, "Makefile"), []byte(mk), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []string{"run", "keeper"} {
+		t.Run(who, func(t *testing.T) {
+			f := newFake(t)
+			f.only = "job"
+			cmd, wait := f.start(t, 2, "make", "-j8", "-C", dir)
+			run := cmd.Process.Pid
+			eventually(t, "the whole tree", func() bool { return len(descendants(run)) >= 9 })
+			tree := descendants(run)
+			victim := run
+			if who == "keeper" {
+				victim = tree[0]
+			}
+			began := time.Now()
+			if err := unix.Kill(victim, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "all are dead", func() bool {
+				return !slices.ContainsFunc(tree, func(p int) bool { s := stateOf(p); return s != 0 && s != 'Z' })
+			})
+			if d := time.Since(began); d > 2*time.Second {
+				t.Errorf("it took %v", d)
+			}
+			t.Logf("%d processes gone in %v", len(tree), time.Since(began))
+			wait()
+		})
+	}
+}
+
+// TestDaemonDies: the session goes on, and what was elsewhere comes home.
+func TestDaemonDies(t *testing.T) {
+	need(t, "make")
+	f := newFake(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Makefile"), []byte("all:\n\t@/bin/echo job hold\n\t@/bin/echo second\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, out, report := f.command(t, nil, "make", "--no-print-directory", "-C", dir)
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the job", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.execs) == 1 })
+	f.srv.Close()
+	if err := cmd.Wait(); err != nil || out.String() != "job hold\nsecond\n" {
+		t.Errorf("%v, output %q", err, out)
+	}
+	b, err := os.ReadFile(report)
+	if err != nil || strings.Count(string(b), "say\tonehostd is gone") != 1 {
+		t.Errorf("%v, report %q", err, b)
+	}
+}
+
+// TestTerminal: ^C and ^Z at a terminal, under a shell with job control.
+func TestTerminal(t *testing.T) {
+	need(t, "tmux", "bash", "make")
+	f := newFake(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Makefile"), []byte("all: a b\na b:\n\t@/bin/echo job hold\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sock := filepath.Join(dir, "tmux")
+	tmux := func(argv ...string) string {
+		out, err := exec.Command("tmux", append([]string{"-S", sock, "-f", "/dev/null"}, argv...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("tmux %v: %v: %s", argv, err, out)
+		}
+		return string(out)
+	}
+	tmux("new-session", "-d", "-x", "150", "-y", "50", "bash --norc")
+	defer func() { _ = exec.Command("tmux", "-S", sock, "kill-server").Run() }()
+	sees := func(what string) {
+		t.Helper()
+		eventually(t, "the screen shows "+what, func() bool { return strings.Contains(tmux("capture-pane", "-p"), what) })
+	}
+	jobs := func(n int) {
+		t.Helper()
+		eventually(t, strconv.Itoa(n)+" jobs", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.execs) == n })
+	}
+	count := func(sig syscall.Signal, n int) {
+		t.Helper()
+		eventually(t, sig.String(), func() bool {
+			got := 0
+			for _, s := range f.ordered() {
+				if s == int(sig) {
+					got++
+				}
+			}
+			return got == n
+		})
+	}
+	tmux("send-keys", envRun+"="+f.path+" "+self+" make -j2 -C "+dir+"; echo status=$?", "Enter")
+	jobs(2)
+	tmux("send-keys", "C-z")
+	count(unix.SIGTSTP, 2)
+	sees("Stopped")
+	for i := range 2 {
+		eventually(t, "ghosts stop", func() bool { return stateOf(f.ghostPid(i)) == 'T' })
+	}
+	tmux("send-keys", "clear; fg", "Enter")
+	count(unix.SIGCONT, 2)
+	eventually(t, "ghosts go on", func() bool { return stateOf(f.ghostPid(0)) == 'S' && stateOf(f.ghostPid(1)) == 'S' })
+	tmux("send-keys", "C-c")
+	count(unix.SIGINT, 2)
+	eventually(t, "ghosts end", func() bool { return stateOf(f.ghostPid(0)) == 0 && stateOf(f.ghostPid(1)) == 0 })
+	tmux("send-keys", "echo status=$?", "Enter")
+	sees("status=130")
+	for _, o := range f.orders {
+		if o.Signal == int(unix.SIGINT) && o.Code != 0x80 {
+			t.Errorf("^C came with si_code %d, want SI_KERNEL", o.Code)
+		}
+	}
+}
