@@ -2,7 +2,7 @@
 # Everything is made inside the hosts and goes with them; what is fetched stays in the cache.
 # shellcheck shell=bash
 
-onehost=$PWD/bin/onehost
+onehost=${ONEHOST:-$PWD/bin/onehost}
 host_up=              # set while hosts of ours are there
 scratch=$(mktemp -d)  # gone when the script ends, as the hosts are
 

@@ -20,7 +20,7 @@ peers_install() {
     for host in "$@"; do
         # shellcheck disable=SC2016
         on "$host" sh -ec '
-            cp -a "$1/." /
+            tar -C "$1" -cf - . | tar -C / --keep-directory-symlink -xf - # /lib is a link
             ldconfig
             id icecc >/dev/null 2>&1 || useradd --system --home-dir /var/lib/icecc icecc
             mkdir -p /var/lib/icecc && chown icecc /var/lib/icecc
@@ -35,6 +35,7 @@ address() { on h1 onehost hosts </dev/null | awk -v h="$1" '$1 == h { sub(/:[0-9
 
 distcc_start() { # HOST ...: helpers first to last after h1
     local host
+    on h1 mkdir -p /tmp/distcc </dev/null
     distcc_hosts="--localslots=1 --localslots_cpp=4 localhost/1"
     for host in "$@"; do
         on "$host" distccd --daemon --enable-tcp-insecure --allow 10.0.0.0/8 --user nobody --jobs 3 \
@@ -50,13 +51,16 @@ icecc_start() { # HOST ...: the helpers
     for host in h1 "$@"; do
         on "$host" iceccd -d -n bench -s "$scheduler" -N "$host" -m 2 -u icecc -b /var/lib/icecc -l /tmp/iceccd.log </dev/null
     done
-    # A daemon logs in by itself; wait until a compilation has gone elsewhere, so that no round pays for the first contact.
+    # A daemon logs in by itself, and the first compilation waits for the compiler to be packed: wait until some of eight have
+    # gone elsewhere, so that no round pays for the first contact.
     local try
     for try in $(seq 30); do
         # shellcheck disable=SC2016
-        on h1 sh -c 'cd /tmp && echo "int x;" >ice.c && ICECC_DEBUG=info ICECC_LOGFILE=/tmp/icecc.log icecc gcc -O2 -c ice.c && grep -q "Have to use host 10\.[0-9.]*:" /tmp/icecc.log' </dev/null && return 0
+        on h1 sh -c 'cd /tmp && rm -f ice*.log && for i in 1 2 3 4 5 6 7 8; do
+                (echo "int x;" >"ice$i.c" && ICECC_DEBUG=debug ICECC_LOGFILE="/tmp/ice$i.log" icecc gcc -O2 -c "ice$i.c") &
+            done; wait; cat ice*.log | grep -q "[0-9]:10245"' </dev/null && return 0
         sleep 1
     done
-    on h1 cat /tmp/icecc.log /tmp/scheduler.log </dev/null >&2
+    on h1 cat /tmp/scheduler.log /tmp/ice1.log </dev/null >&2
     die "icecream sends nothing to another host ($try tries)"
 }
