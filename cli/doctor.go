@@ -81,5 +81,5 @@ func (a *app) writeFindings(findings []Finding, colored bool) {
 			fmt.Fprintf(a.env.Stdout, "%s  mend: %s\n", strings.Repeat(" ", len(verdictMissing)+2+width), f.Mend)
 		}
 	}
-	fmt.Fprintf(a.env.Stdout, "%d ok, %d warnings, %d missing\n", count[verdictOK], count[verdictWarn], count[verdictMissing])
+	fmt.Fprintf(a.env.Stdout, "%d ok, %d warn, %d missing\n", count[verdictOK], count[verdictWarn], count[verdictMissing])
 }
