@@ -13,13 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/onehost/onehost/link"
 	"github.com/onehost/onehost/names"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // cluster is a real cluster on the loopback, in one process.
 type cluster struct {
