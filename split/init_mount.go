@@ -144,7 +144,10 @@ func (c *bootConfig) overlayDisks(machine []mountEntry, root string) error {
 		hidden := m.point == "/" || slices.Contains(done, m.point) || !slices.Contains(diskKinds, m.kind) || within(m.point, filepath.Dir(c.Dir)) ||
 			slices.ContainsFunc(ownPlaces, func(p string) bool { return within(m.point, p) }) ||
 			slices.ContainsFunc(c.Binds, func(b string) bool { return within(m.point, b) })
-		if st, err := os.Stat(m.point); hidden || err != nil || !st.IsDir() {
+		if hidden {
+			continue // not even looked at: a file system served by a hung process would hang the host
+		}
+		if st, err := os.Stat(m.point); err != nil || !st.IsDir() {
 			continue
 		}
 		done = append(done, m.point)

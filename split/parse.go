@@ -36,7 +36,7 @@ func (q Quota) String() string { return strconv.FormatFloat(float64(q)/1000, 'f'
 // waits for the rest of the period, and with 0.45 CPU that is 11 ms instead of 55. A slice under 1 ms is refused, so small quotas get a longer one.
 func (q Quota) bandwidth() (quota, period time.Duration) {
 	period = 20 * time.Millisecond
-	if least := time.Millisecond * 1000 / time.Duration(max(q, 1)); period < least {
+	if least := time.Microsecond * time.Duration(math.Ceil(1e6/float64(max(q, 1)))); period < least {
 		period = min(least, time.Second)
 	}
 	return period * time.Duration(q) / 1000, period
