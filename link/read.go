@@ -97,7 +97,7 @@ func (r *reader) begin(f frame) error {
 	if _, err := r.br.Discard(sizesHeader); err != nil {
 		return err
 	}
-	a := &assembly{kind: f.kind, head: head}
+	a := assembly{kind: f.kind, head: head}
 	if f.kind == frameCall && r.tooMany(total) {
 		return errPeer("more calls at once than the %d and %d bytes agreed", MaxCalls, MaxRequests)
 	}
@@ -110,13 +110,14 @@ func (r *reader) begin(f frame) error {
 		return err
 	}
 	if a.got = rest; a.got < total {
-		r.parts[f.id] = a
+		later := a
+		r.parts[f.id] = &later
 		if f.kind == frameCall {
 			r.calls, r.large = r.calls+1, r.large+total
 		}
 		return nil
 	}
-	return r.deliver(f.id, a)
+	return r.deliver(f.id, &a)
 }
 
 // tooMany says whether the peer began more calls than its own limits allow it.

@@ -179,8 +179,8 @@ func (w *writer) run() {
 		if w.err != nil {
 			return
 		}
-		for len(w.ring) > 0 && len(w.out) < MaxFrame {
-			w.turnLocked()
+		for turns := 0; len(w.ring) > 0 && (turns == 0 || len(w.out) < MaxFrame); turns++ {
+			w.turnLocked() // one at least: a flood of small messages must not starve the large ones
 		}
 		w.writeLocked()
 	}

@@ -13,7 +13,6 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
 	sync "sync"
-	unsafe "unsafe"
 )
 
 const (
@@ -222,7 +221,7 @@ var (
 
 func file_link_proto_rawDescGZIP() []byte {
 	file_link_proto_rawDescOnce.Do(func() {
-		file_link_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_link_proto_rawDesc), len(file_link_proto_rawDesc)))
+		file_link_proto_rawDescData = protoimpl.X.CompressGZIP([]byte(file_link_proto_rawDesc))
 	})
 	return file_link_proto_rawDescData
 }
@@ -249,7 +248,7 @@ func file_link_proto_init() {
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_link_proto_rawDesc), len(file_link_proto_rawDesc)),
+			RawDescriptor: []byte(file_link_proto_rawDesc),
 			NumEnums:      0,
 			NumMessages:   2,
 			NumExtensions: 0,
