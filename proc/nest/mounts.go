@@ -66,19 +66,18 @@ func makeTree(s setup) (*tree, error) {
 			return nil, fmt.Errorf("bind %s to %s: %w", b.Source, b.Target, err)
 		}
 	}
-	if err := t.optional("/proc", attach(t.proc, "/proc", false)); err != nil {
+	if _, err := t.optional("/proc", attach(t.proc, "/proc", false)); err != nil {
 		return nil, err
 	}
-	if err := t.optional("/sys", attach(sysfs, "/sys", true)); err != nil {
+	if _, err := t.optional("/sys", attach(sysfs, "/sys", true)); err != nil {
 		return nil, err
 	}
-	if err := t.optional("/dev", unix.Mount("tmpfs", "dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755")); err != nil {
-		return nil, err
+	dev, err := t.optional("/dev", unix.Mount("tmpfs", "dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755"))
+	if dev {
+		err = t.makeDev()
 	}
-	if len(t.log) == 0 || t.log[len(t.log)-1] != missing("/dev") {
-		if err := t.makeDev(); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
 	if err := unix.PivotRoot(".", "."); err != nil {
 		return nil, fmt.Errorf("pivot_root: %w", err)
@@ -89,20 +88,16 @@ func makeTree(s setup) (*tree, error) {
 	return t, os.Chdir("/")
 }
 
-func missing(name string) string {
-	return "the home's tree has no directory " + name + ", so the nest has none either"
-}
-
 // optional lets a mount point be absent from the home's tree: then the name is absent in the nest as it is at home.
-func (t *tree) optional(name string, err error) error {
+func (t *tree) optional(name string, err error) (mounted bool, _ error) {
 	switch {
 	case err == nil:
-		return nil
+		return true, nil
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
-		t.log = append(t.log, missing(name))
-		return nil
+		t.log = append(t.log, "the home's tree has no directory "+name+", so the nest has none either")
+		return false, nil
 	}
-	return fmt.Errorf("%s of the nest: %w", name, err)
+	return false, fmt.Errorf("%s of the nest: %w", name, err)
 }
 
 // clonedMount copies the one mount at path, without what is mounted below it.

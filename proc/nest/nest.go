@@ -175,15 +175,14 @@ func (n *Nest) receive(ready chan<- error) {
 		switch kind {
 		case msgReady:
 			errno, text := syscall.Errno(d.uint()), d.string()
-			switch {
-			case errno != 0:
+			if errno != 0 {
 				ready <- fmt.Errorf("%s: %w", text, errno)
-			case len(fds) == 1:
-				n.pts, fds = fds[0], nil
-				ready <- nil
-			default:
-				ready <- errWire
+				break
 			}
+			if len(fds) == 1 { // none where the home has no /dev
+				n.pts, fds = fds[0], nil
+			}
+			ready <- nil
 		case msgStarted:
 			p := n.process(d.uint())
 			r := started{pid: int(d.int()), errno: syscall.Errno(d.uint()), text: d.string()}
@@ -295,7 +294,7 @@ func (n *Nest) PTMX() (*os.File, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.pts < 0 {
-		return nil, fmt.Errorf("nest of %s: it has ended: %w", n.cfg.HomeName, syscall.ESRCH)
+		return nil, fmt.Errorf("nest of %s: new terminal: it has ended, or the home has no /dev: %w", n.cfg.HomeName, syscall.ENXIO)
 	}
 	fd, err := unix.Openat(n.pts, "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -21,11 +21,19 @@ import (
 	"go.uber.org/goleak"
 )
 
+// listArg makes the test binary print the names in /.
+const listArg = "test-list"
+
 // daemonArg makes the test binary a daemon that opens a nest and waits to be killed.
 const daemonArg = "test-daemon"
 
 func TestMain(m *testing.M) {
 	if Reexec(os.Args) {
+		return
+	}
+	if len(os.Args) == 2 && os.Args[1] == listArg {
+		entries, err := os.ReadDir("/")
+		fmt.Println(entries, err)
 		return
 	}
 	if len(os.Args) == 2 && os.Args[1] == daemonArg {
@@ -58,7 +66,7 @@ func openNest(t *testing.T, cfg Config) *Nest {
 	return n
 }
 
-// run is one process whose output is collected.
+// run is a process whose output is collected.
 type run struct {
 	*Process
 	out *os.File
@@ -478,21 +486,26 @@ func TestMissingMountPoints(t *testing.T) {
 		t.Skip("needs root: mounts")
 	}
 	root := t.TempDir()
-	if err := os.Mkdir(filepath.Join(root, "bin"), 0o755); err != nil {
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
 		t.Fatal(err)
 	}
-	exe, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		t.Skip("needs a static busybox")
-	}
-	if err := os.WriteFile(filepath.Join(root, "bin", "sh"), exe, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "list"), exe, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	cfg := testConfig()
 	cfg.Root = root
 	n := openNest(t, cfg)
-	if ws, out := start(t, n, base("echo *")).end(t); ws != 0 || out != "bin\n" {
+	s := base()
+	s.Exe, s.Argv = "/list", []string{"list", listArg}
+	if _, err := n.Start(t.Context(), s); errors.Is(err, syscall.ENOENT) {
+		t.Skip("needs a static test binary: CGO_ENABLED=0")
+	}
+	if ws, out := start(t, n, s).end(t); ws != 0 || out != "[- list] <nil>\n" {
 		t.Errorf("%q, status %#x", out, int(ws))
+	}
+	if _, err := n.PTMX(); err == nil {
+		t.Error("a terminal without /dev")
 	}
 }
 
@@ -573,9 +586,80 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// TestTerminal: a terminal of the nest's own has a name there.
+func TestTerminal(t *testing.T) {
+	n := openNest(t, testConfig())
+	master, err := n.PTMX()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	rc, err := master.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var peer uintptr
+	var errno syscall.Errno
+	err = rc.Control(func(fd uintptr) {
+		if err := unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err != nil {
+			t.Error(err)
+		}
+		peer, _, errno = unix.Syscall(unix.SYS_IOCTL, fd, unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	})
+	if err != nil || errno != 0 {
+		t.Fatal(err, errno)
+	}
+	slave := os.NewFile(peer, "slave")
+	defer slave.Close()
+	s := base("tty")
+	s.FDs = []FD{{N: 0, File: slave}}
+	if ws, out := start(t, n, s).end(t); ws != 0 || out != "/dev/pts/0\n" {
+		t.Errorf("%q, status %#x", out, int(ws))
+	}
+}
+
+// TestGivenUp: a start whose caller gives up leaves no process.
+func TestGivenUp(t *testing.T) {
+	n := openNest(t, testConfig())
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := base("exit")
+	s.Pid = 9876
+	s.FDs = []FD{{N: 0, Path: fifo}} // the open waits for a writer
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := n.Start(ctx, s); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%v: want the deadline", err)
+	}
+	if ws, out := start(t, n, base("echo others start meanwhile")).end(t); ws != 0 || out == "" {
+		t.Fatalf("%q, status %#x", out, int(ws))
+	}
+	s.FDs = nil
+	deadline := time.Now().Add(10 * time.Second)
+	for { // its number is free again
+		p, err := n.Start(t.Context(), s)
+		if err == nil {
+			<-p.Events()
+			return
+		}
+		if !errors.Is(err, syscall.EEXIST) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // testDaemon opens a nest with a process in it, prints the numbers of both as this host knows them, and waits.
 func testDaemon() {
-	n, err := Open(context.Background(), testConfig())
+	cfg := testConfig()
+	var err error
+	if cfg.Abort, err = os.OpenFile(os.Getenv("TEST_ABORT"), os.O_WRONLY, 0); err != nil {
+		fmt.Println(err)
+		return
+	}
+	n, err := Open(context.Background(), cfg)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -600,7 +684,13 @@ func TestDaemonKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	p, err := os.StartProcess("/proc/self/exe", []string{"test", daemonArg}, &os.ProcAttr{Files: []*os.File{nil, w, os.Stderr}})
+	abort := filepath.Join(t.TempDir(), "abort")
+	if err := os.WriteFile(abort, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := os.StartProcess("/proc/self/exe", []string{"test", daemonArg}, &os.ProcAttr{
+		Files: []*os.File{nil, w, os.Stderr}, Env: append(os.Environ(), "TEST_ABORT="+abort),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -633,6 +723,9 @@ func TestDaemonKilled(t *testing.T) {
 			t.Fatalf("the nest lives on: %s %v", procs, err)
 		}
 		time.Sleep(time.Millisecond)
+	}
+	if b, err := os.ReadFile(abort); err != nil || string(b) != "1" {
+		t.Errorf("the FUSE connection was not aborted: %q, %v", b, err)
 	}
 	openNest(t, testConfig())
 	if _, err := os.Stat(group); !os.IsNotExist(err) {

@@ -5,8 +5,7 @@ import (
 	"errors"
 )
 
-// Kinds of packet between the daemon and the init. The first byte of each packet is its kind, the second its version-free
-// flag byte is not there: both ends are the same binary.
+// Kinds of packet between the daemon and the init: the first byte. There is no version, for both ends are the same binary.
 const (
 	msgSetup   = iota + 1 // daemon: setup
 	msgStart              // daemon: job, spec; with descriptors
