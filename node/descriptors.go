@@ -2,10 +2,10 @@ package node
 
 import (
 	"context"
+	"strings"
 
 	"github.com/onehost/onehost/dev"
 	"github.com/onehost/onehost/link"
-	"github.com/onehost/onehost/netfs"
 	"github.com/onehost/onehost/proc/jobs"
 	"github.com/onehost/onehost/proc/nest"
 )
@@ -16,7 +16,7 @@ type helperFiles struct{ client *dev.Client }
 func (h helperFiles) Open(ctx context.Context, conn *link.Conn, desc []byte, t jobs.Tree, n *nest.Nest) ([]nest.FD, jobs.FileSet, error) {
 	o := dev.Options{PTMX: n.PTMX, BeforeForward: t.Flush}
 	if tr, ok := t.(*tree); ok {
-		o.Ship = shipper{tr.full}
+		o.Ship = shipper{tr}
 	}
 	given, set, err := h.client.Open(ctx, conn, desc, o)
 	if err != nil {
@@ -29,10 +29,13 @@ func (h helperFiles) Open(ctx context.Context, conn *link.Conn, desc []byte, t j
 	return fds, set, nil
 }
 
-// shipper makes netfs's files out of dev's objects.
-type shipper struct{ m *netfs.Mount }
+// shipper makes netfs's files out of dev's objects. The nest opens them, so their paths begin at its root.
+type shipper struct{ t *tree }
 
-func (s shipper) Ship(o *dev.Object) (string, func(), error) { return s.m.Ship(shipped{o}) }
+func (s shipper) Ship(o *dev.Object) (string, func(), error) {
+	path, release, err := s.t.full.Ship(shipped{o})
+	return strings.TrimPrefix(path, s.t.Root()), release, err
+}
 
 // shipped is an object that ends with its job, not with its last close.
 type shipped struct{ *dev.Object }

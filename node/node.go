@@ -55,6 +55,8 @@ type Node struct {
 	server *control.Server
 	meter  *meter
 
+	fusectl func() error // unmounts it if this daemon mounted it
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -73,6 +75,9 @@ func Start(cfg Config) (_ *Node, err error) {
 			n.Close()
 		}
 	}()
+	if n.fusectl, err = mountFusectl(); err != nil {
+		return nil, err
+	}
 	if n.meter, err = newMeter(); err != nil {
 		return nil, err
 	}
@@ -126,6 +131,9 @@ func (n *Node) Close() error {
 	}
 	if n.files != nil {
 		err = errors.Join(err, n.files.Close())
+	}
+	if n.fusectl != nil {
+		err = errors.Join(err, n.fusectl())
 	}
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/onehost/onehost/cli"
 	"github.com/onehost/onehost/place"
@@ -15,7 +14,7 @@ import (
 
 // run joins the flags of onehost run, the rules of placement, the session and what people see of it.
 func run(ctx context.Context, o cli.RunOptions) (int, error) {
-	rules, err := readRules()
+	rules, err := place.ReadRules(place.RuleFiles(os.Getenv)...)
 	if err != nil {
 		return 0, err
 	}
@@ -35,29 +34,4 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 		return 0, err
 	}
 	return status.Death(), nil
-}
-
-// readRules reads the rules of the system and of the person over those built in.
-func readRules() (*place.Rules, error) {
-	rules := place.DefaultRules()
-	files := []string{"/etc/onehost/place"}
-	if dir, err := os.UserConfigDir(); err == nil {
-		files = append(files, filepath.Join(dir, "onehost", "place"))
-	}
-	for _, path := range files {
-		f, err := os.Open(path)
-		if os.IsNotExist(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		more, err := place.ParseRules(f, path)
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-		rules = rules.Merge(more)
-	}
-	return rules, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,7 +44,8 @@ type BrokerConfig struct {
 
 // Broker answers where the candidates of this home's sessions run, and counts what runs where.
 type Broker struct {
-	cfg BrokerConfig
+	cfg  BrokerConfig
+	here atomic.Int64
 
 	mu        sync.Mutex
 	last      uint64 // session
@@ -62,19 +64,9 @@ func NewBroker(cfg BrokerConfig) *Broker {
 	return &Broker{cfg: cfg, reported: map[names.Host]time.Time{}, placed: map[jobKey]names.Host{}}
 }
 
-// Here says how many of this home's jobs run at home now.
-func (b *Broker) Here() int {
-	self, _ := b.cfg.Cluster.Self()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n := 0
-	for _, at := range b.placed {
-		if at == self {
-			n++
-		}
-	}
-	return n
-}
+// Here says how many of this home's jobs run at home now. It takes no lock: the reports of this host, which the table takes
+// under one, ask it.
+func (b *Broker) Here() int { return int(b.here.Load()) }
 
 // refreshLocked brings the table up to date. A home that was given another number begins a new table.
 func (b *Broker) refreshLocked(now time.Time) {
@@ -182,8 +174,7 @@ func (b *Broker) place(session uint64, req *control.SessionRequest, allowed []na
 	defer b.mu.Unlock()
 	b.refreshLocked(now)
 	key := jobKey{session, p.Job}
-	if at, ok := b.placed[key]; ok { // it begins again: its first host lost it
-		delete(b.placed, key)
+	if at, ok := b.takeBackLocked(key); ok { // it begins again: its first host lost it
 		b.table.Lost(now, at)
 	}
 	d := b.table.Take(now, place.Request{
@@ -194,7 +185,9 @@ func (b *Broker) place(session uint64, req *control.SessionRequest, allowed []na
 		return reply
 	}
 	b.placed[key] = d.Host
-	if !d.Local {
+	if d.Local {
+		b.here.Add(1)
+	} else {
 		reply.Host = d.Host
 	}
 	return reply
@@ -203,10 +196,21 @@ func (b *Broker) place(session uint64, req *control.SessionRequest, allowed []na
 func (b *Broker) release(key jobKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if at, ok := b.placed[key]; ok {
-		delete(b.placed, key)
+	if at, ok := b.takeBackLocked(key); ok {
 		b.table.Done(at)
 	}
+}
+
+// takeBackLocked forgets where a job was placed.
+func (b *Broker) takeBackLocked(key jobKey) (names.Host, bool) {
+	at, ok := b.placed[key]
+	if ok {
+		delete(b.placed, key)
+		if at == b.self {
+			b.here.Add(-1)
+		}
+	}
+	return at, ok
 }
 
 // end gives back everything a session still holds.
@@ -214,8 +218,9 @@ func (b *Broker) end(session uint64) {
 	b.mu.Lock()
 	for key := range b.placed {
 		if key.session == session {
-			b.table.Cancel(b.placed[key])
-			delete(b.placed, key)
+			if at, ok := b.takeBackLocked(key); ok {
+				b.table.Cancel(at)
+			}
 		}
 	}
 	b.mu.Unlock()
