@@ -115,17 +115,25 @@ func (c *cluster) until(what string, within time.Duration, ok func(View) bool) t
 // beating waits until every host has the load of every other.
 func (c *cluster) beating() {
 	c.t.Helper()
-	c.until("loads", 3*time.Second, func(View) bool {
-		for _, m := range c.hosts {
-			for _, o := range c.hosts {
-				n, _, name, _ := o.Self()
-				if data, at := m.Load(n); o != m && (string(data) != "load of "+string(name) || time.Since(at) > time.Second) {
-					return false
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for begin := time.Now(); ; <-tick.C {
+		missing := ""
+		for at, m := range c.hosts {
+			for of, o := range c.hosts {
+				n, _, _, _ := o.Self()
+				if data, when := m.Load(n); o != m && (string(data) != "load of "+of || time.Since(when) > 3*time.Second) {
+					missing = of + " at " + at
 				}
 			}
 		}
-		return true
-	})
+		if missing == "" {
+			return
+		}
+		if time.Since(begin) > 5*time.Second {
+			c.t.Fatalf("no load of %s", missing)
+		}
+	}
 }
 
 // show prints a view in one line.

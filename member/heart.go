@@ -17,6 +17,7 @@ type heart struct {
 
 	mu       sync.Mutex
 	core     *Liveness
+	own      []byte              // the last payload of this host
 	loads    map[names.Host]load // what arrived with watches, for hosts that do not beat to this one
 	watched  names.Host          // the host a watch is under way at
 	stop     context.CancelFunc  // ends that watch
@@ -82,6 +83,7 @@ func (h *heart) beat() {
 	h.mu.Lock()
 	now := time.Now()
 	m := h.core.Step(now, Tick{})
+	h.own = payload
 	if h.stop != nil && h.core.Silent(now, h.watched) {
 		h.stop()
 	}
@@ -208,7 +210,7 @@ func (h *heart) load(n names.Host) ([]byte, time.Time) {
 func (h *heart) digest() map[names.Host]load {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	d := map[names.Host]load{}
+	d := map[names.Host]load{h.l.id.Number: {Data: h.own}}
 	for n, p := range h.core.peers {
 		if !p.heard.IsZero() {
 			d[n] = load{Data: p.load, Age: time.Since(p.heard).Milliseconds()}

@@ -19,7 +19,9 @@ import (
 func TestRegistry(t *testing.T) {
 	at := time.Unix(1000, 0)
 	create := Command{Op: OpCreate, At: at, Cluster: "c", Name: "h1", CA: &CA{}, Token: &Secret{Bytes: []byte{1}, Expires: at.Add(time.Hour)}}
-	join := func(name string) Command { return Command{Op: OpJoin, At: at, Name: names.HostName(name), Generation: 1} }
+	join := func(name string) Command {
+		return Command{Op: OpJoin, At: at, Name: names.HostName(name), Generation: 1}
+	}
 	for _, test := range []struct {
 		name     string
 		commands []Command
