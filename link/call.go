@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -46,7 +47,7 @@ func (c *Conn) Call(ctx context.Context, method string, header, body []byte) (Re
 	if n := len(header) + len(body); n > smallMessage {
 		if err := c.bodies.acquire(ctx, c.done, n); err != nil {
 			<-c.calls
-			if err == ErrClosed {
+			if errors.Is(err, ErrClosed) {
 				err = c.Err()
 			}
 			return Reply{}, err
@@ -62,7 +63,7 @@ func (c *Conn) Call(ctx context.Context, method string, header, body []byte) (Re
 	c.waiting[id] = p
 	c.mu.Unlock()
 
-	begun, err := c.w.message(ctx, frameCall, id, &h, body, true)
+	begun, err := c.w.message(ctx, frameCall, id, &h, body)
 	if err == nil {
 		select {
 		case r := <-p.result:
@@ -201,7 +202,7 @@ func (c *Conn) reply(id uint64, r Reply, err error) {
 		r = Reply{}
 	}
 	h.header = r.Header
-	_, _ = c.w.message(c.ctx, frameReply, id, &h, r.Body, true)
+	_, _ = c.w.message(c.ctx, frameReply, id, &h, r.Body)
 }
 
 // cancelServing cancels a call of the peer, if it still runs.

@@ -220,7 +220,9 @@ func TestStreamEnds(t *testing.T) {
 		if _, err := s.Recv(ctx); err != context.DeadlineExceeded && !errors.Is(err, syscall.ETIMEDOUT) { // whoever was first
 			t.Errorf("the opener saw %v after the deadline", err)
 		}
-		<-hear
+		if err := <-hear; err == nil || err == io.EOF {
+			t.Errorf("the handler saw %v after the deadline", err)
+		}
 		synctest.Wait()
 		if n := len(a.opens); n != 0 || len(a.streams)+len(b.streams) != 0 {
 			t.Errorf("%d slots, %d and %d streams are left", n, len(a.streams), len(b.streams))

@@ -32,14 +32,6 @@ func endHead(err error) head {
 	return head{errno: names.Errno(err), text: text}
 }
 
-// err is the error of a reply or an end, nil for success.
-func (h *head) err() error {
-	if h.errno == 0 {
-		return nil
-	}
-	return &RemoteError{Errno: h.errno, Text: h.text}
-}
-
 const (
 	fieldMethod protowire.Number = iota + 1
 	fieldHeader

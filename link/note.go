@@ -27,7 +27,7 @@ func (c *Conn) Notify(method string, header, body []byte) error {
 	if err := c.noteRoom(n + perFrame); err != nil {
 		return err
 	}
-	_, err := c.w.message(c.ctx, frameNote, 0, &head{method: method, header: header}, body, true)
+	_, err := c.w.message(c.ctx, frameNote, 0, &head{method: method, header: header}, body)
 	return err
 }
 

@@ -26,7 +26,7 @@ func (c *Conn) Open(ctx context.Context, method string, header, body []byte) (*S
 	s := c.newStream(c.nextIDLocked(), nil)
 	c.streams[s.id] = s
 	c.mu.Unlock()
-	begun, err := c.w.message(ctx, frameOpen, s.id, &h, body, true)
+	begun, err := c.w.message(ctx, frameOpen, s.id, &h, body)
 	if err != nil {
 		if begun {
 			s.Reset(err)
@@ -113,7 +113,7 @@ func noSuchStream(_ context.Context, r *Request, _ *Stream) error {
 // sendEnd tells the opener that the handler of its stream has ended.
 func (c *Conn) sendEnd(id uint64, err error) {
 	h := endHead(err)
-	_, _ = c.w.message(c.ctx, frameEnd, id, &h, nil, true)
+	_, _ = c.w.message(c.ctx, frameEnd, id, &h, nil)
 }
 
 // finished hears that the opener sends no more.
@@ -148,10 +148,10 @@ func (c *Conn) ended(id uint64, h rawHead) error {
 }
 
 // wasReset hears that the opener gave its stream up.
-func (c *Conn) wasReset(id uint64, h rawHead) error {
+func (c *Conn) wasReset(id uint64, h rawHead) {
 	s := c.streamOf(id)
 	if s == nil {
-		return nil // its handler ended at the same moment
+		return // its handler ended at the same moment
 	}
 	err := h.err()
 	if err == nil {
@@ -161,5 +161,4 @@ func (c *Conn) wasReset(id uint64, h rawHead) error {
 	s.dropLocked()
 	s.mu.Unlock()
 	s.end(err)
-	return nil
 }

@@ -195,7 +195,7 @@ func (r *reader) deliver(id uint64, a *assembly) error {
 	case frameEnd:
 		err = r.c.ended(id, h)
 	case frameReset:
-		err = r.c.wasReset(id, h)
+		r.c.wasReset(id, h)
 	}
 	a.buf.free()
 	return err

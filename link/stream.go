@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -213,7 +214,7 @@ func (s *Stream) Reset(err error) {
 	s.end(err)
 	if s.cancel == nil && s.c.streamOf(s.id) == s {
 		h := endHead(err)
-		_, _ = s.c.w.message(s.c.ctx, frameReset, s.id, &h, nil, true)
+		_, _ = s.c.w.message(s.c.ctx, frameReset, s.id, &h, nil)
 	}
 }
 
@@ -223,12 +224,13 @@ func (s *Stream) dropLocked() { s.queue, s.queued = nil, 0 }
 // end lets Send and Recv at this end fail with err, or, when it is io.EOF, end.
 func (s *Stream) end(err error) {
 	s.mu.Lock()
-	if s.eof == nil || s.eof == io.EOF && err != io.EOF && !s.over {
+	clean := errors.Is(err, io.EOF)
+	if s.eof == nil || errors.Is(s.eof, io.EOF) && !clean && !s.over {
 		s.eof = err
 	}
 	s.over = true
-	if s.broken == nil || s.broken == errFinished {
-		if s.broken = err; err == io.EOF {
+	if s.broken == nil || errors.Is(s.broken, errFinished) {
+		if s.broken = err; clean {
 			s.broken = errFinished
 		}
 	}

@@ -52,18 +52,18 @@ func (w *writer) init(to io.Writer, room func() bool, fail func(error)) {
 
 // message sends a message that begins with a head. It returns when nothing of h or body is referenced any more. When
 // ctx ends before that, the rest is not sent; begun says whether the peer will see a beginning.
-func (w *writer) message(ctx context.Context, kind frameType, id uint64, h *head, body []byte, direct bool) (begun bool, err error) {
+func (w *writer) message(ctx context.Context, kind frameType, id uint64, h *head, body []byte) (begun bool, err error) {
 	n := sizesHeader + h.size() + len(body)
 	w.mu.Lock()
 	if w.err != nil {
 		defer w.mu.Unlock()
 		return false, w.err
 	}
-	if n <= smallMessage || n <= MaxFrame && (w.idleLocked() || kind == frameNote) {
-		direct = direct && w.idleLocked()
+	idle := w.idleLocked()
+	if n <= smallMessage || n <= MaxFrame && (idle || kind == frameNote) {
 		w.out = appendFrame(w.out, frame{size: n, kind: kind, id: id})
 		w.out = append(h.appendMessage(w.out, len(body)), body...)
-		w.flush(direct)
+		w.flush(idle)
 		return true, nil
 	}
 	b := w.newBulk()

@@ -56,8 +56,7 @@ func Errno(err error) syscall.Errno {
 	if err == nil {
 		return 0
 	}
-	var e syscall.Errno
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
 		if e == 0 {
 			return syscall.EIO // an error that says "success" is a mistake of its maker, not a success
 		}

@@ -14,8 +14,18 @@ func TestParseHost(t *testing.T) {
 		in   string
 		want Host
 	}{
-		{"1", 1}, {"16383", MaxHost}, {"007", 7},
-		{"0", 0}, {"16384", 0}, {"-1", 0}, {"+1", 0}, {"", 0}, {"h1", 0}, {"1 ", 0}, {"0x1", 0}, {"99999999999999999999", 0},
+		{"1", 1},
+		{"16383", MaxHost},
+		{"007", 7},
+		{"0", 0},
+		{"16384", 0},
+		{"-1", 0},
+		{"+1", 0},
+		{"", 0},
+		{"h1", 0},
+		{"1 ", 0},
+		{"0x1", 0},
+		{"99999999999999999999", 0},
 	} {
 		got, err := ParseHost(c.in)
 		if got != c.want || (err == nil) != (c.want != 0) {
@@ -28,7 +38,7 @@ func TestParseHost(t *testing.T) {
 			t.Errorf("%v is not valid", got)
 		}
 	}
-	if Here.Valid() || Host(MaxHost+1).Valid() {
+	if Here.Valid() || (MaxHost + 1).Valid() {
 		t.Error("a host number outside of 1..MaxHost is valid")
 	}
 }
@@ -38,9 +48,26 @@ func TestLabels(t *testing.T) {
 		in string
 		ok bool
 	}{
-		{"h1", true}, {"a", true}, {"build-4", true}, {"4a", true}, {strings.Repeat("a", 63), true}, {"a--b", true},
-		{"", false}, {"4", false}, {"1-2", false}, {"-a", false}, {"a-", false}, {"A", false}, {"a.b", false}, {"a_b", false},
-		{"ä", false}, {"a b", false}, {"a\x00", false}, {"a/b", false}, {strings.Repeat("a", 64), false}, {"-", false},
+		{"h1", true},
+		{"a", true},
+		{"build-4", true},
+		{"4a", true},
+		{strings.Repeat("a", 63), true},
+		{"a--b", true},
+		{"", false},
+		{"4", false},
+		{"1-2", false},
+		{"-a", false},
+		{"a-", false},
+		{"A", false},
+		{"a.b", false},
+		{"a_b", false},
+		{"ä", false},
+		{"a b", false},
+		{"a\x00", false},
+		{"a/b", false},
+		{strings.Repeat("a", 64), false},
+		{"-", false},
 	} {
 		h, err := ParseHostName(c.in)
 		if (err == nil) != c.ok || c.ok && string(h) != c.in || !c.ok && h != "" {

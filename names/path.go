@@ -33,25 +33,25 @@ func MakePath(h HostName, file string) (Path, error) {
 // ParsePath reads /net/HOST or /net/HOST/FILE. Empty components and "." are dropped, and with them a slash at the end.
 // ".." is refused: only the kernel, which knows the symlinks, can resolve it.
 func ParsePath(s string) (Path, error) {
-	bad := func(rule string) (Path, error) { return Path{}, fmt.Errorf("path %q: %s", s, rule) }
+	bad := func(rule string) error { return fmt.Errorf("path %q: %s", s, rule) }
 	rest, ok := strings.CutPrefix(s, NetRoot+"/")
 	if !ok {
-		return bad("want " + NetRoot + "/HOST/FILE")
+		return Path{}, bad("want " + NetRoot + "/HOST/FILE")
 	}
 	if strings.ContainsRune(s, 0) {
-		return bad("a path holds no NUL")
+		return Path{}, bad("a path holds no NUL")
 	}
 	host, file, _ := strings.Cut(strings.TrimLeft(rest, "/"), "/")
 	name, err := ParseHostName(host)
 	if err != nil {
-		return bad(err.Error())
+		return Path{}, bad(err.Error())
 	}
 	var b strings.Builder
 	for part := range strings.SplitSeq(file, "/") {
 		switch part {
 		case "", ".":
 		case "..":
-			return bad(`".." cannot be resolved in a name; give the path without it`)
+			return Path{}, bad(`".." cannot be resolved in a name; give the path without it`)
 		default:
 			b.WriteByte('/')
 			b.WriteString(part)
