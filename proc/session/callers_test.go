@@ -116,7 +116,7 @@ func main() {
 		t.Run(c.name, func(t *testing.T) {
 			need(t, c.need)
 			f := newFake(t)
-			f.only = "job"
+			f.set(false, "job")
 			o := f.run(t, []string{envSpread + "=" + c.need}, c.argv(t)...)
 			if o.status != 0 || !strings.HasSuffix(o.out, "fine\n") {
 				t.Errorf("status %#x, output %q, report %.500s", o.status, o.out, o.report)

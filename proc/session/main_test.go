@@ -280,6 +280,13 @@ func (f *fake) exec(ctx context.Context, _ control.Caller, c *control.Conn, body
 	return c.Send(control.JobEvent{Kind: control.JobExited})
 }
 
+// set changes what the hosts do.
+func (f *fake) set(home bool, only string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.home, f.only = home, only
+}
+
 func (f *fake) ordered() []int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -144,11 +144,13 @@ func TestRefused(t *testing.T) {
 	if o.status != 0 || o.out != "job refuse\n" || !strings.Contains(o.report, "imagined") {
 		t.Errorf("status %#x, output %q, report %q", o.status, o.out, o.report)
 	}
-	f.home = true
+	f.set(true, "")
 	o = f.run(t, nil, "/bin/echo", "here")
 	if o.status != 0 || o.out != "here\n" || !strings.Contains(o.report, "no slot") {
 		t.Errorf("status %#x, output %q, report %q", o.status, o.out, o.report)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.freed[1] != 2 { // the first job of each run
 		t.Errorf("%d slots were given back, want 2", f.freed[1])
 	}
@@ -183,7 +185,7 @@ func TestNested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.home = true
+	f.set(true, "")
 	for _, clean := range []string{"", "-u " + EnvSession} {
 		o := f.run(t, nil, "sh", "-c", "env "+clean+" "+envRun+"="+f.path+" "+self+" sh -c 'echo in; make --version >/dev/null; exit 4'")
 		if o.status.ExitStatus() != 4 || o.out != "in\n" {
@@ -195,7 +197,7 @@ func TestNested(t *testing.T) {
 // TestLimits: CMD has the limit of open files that run was started with, not the one the runtime raised.
 func TestLimits(t *testing.T) {
 	f := newFake(t)
-	f.home = true
+	f.set(true, "")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

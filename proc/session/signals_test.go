@@ -17,11 +17,11 @@ import (
 // start begins a run and waits until the daemon has n jobs of it.
 func (f *fake) start(t *testing.T, n int, argv ...string) (*exec.Cmd, func() syscall.WaitStatus) {
 	t.Helper()
-	cmd, out, _ := f.command(t, nil, argv...)
+	cmd, _, _ := f.command(t, nil, argv...)
+	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	cmd.WaitDelay = 5 * time.Second
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -31,7 +31,7 @@ func (f *fake) start(t *testing.T, n int, argv ...string) (*exec.Cmd, func() sys
 		_ = cmd.Process.Kill()
 		<-done
 	})
-	eventually(t, "jobs: "+out.String(), func() bool {
+	eventually(t, "jobs", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return len(f.execs) >= n
@@ -41,7 +41,7 @@ func (f *fake) start(t *testing.T, n int, argv ...string) (*exec.Cmd, func() sys
 		select {
 		case <-done:
 		case <-time.After(20 * time.Second):
-			t.Fatalf("run does not end; output %q", out.String())
+			t.Fatal("run does not end")
 		}
 		return cmd.ProcessState.Sys().(syscall.WaitStatus)
 	}
@@ -146,7 +146,7 @@ func TestKillRun(t *testing.T) {
 	for _, who := range []string{"run", "keeper"} {
 		t.Run(who, func(t *testing.T) {
 			f := newFake(t)
-			f.only = "job"
+			f.set(false, "job")
 			cmd, wait := f.start(t, 2, "make", "-j8", "-C", dir)
 			run := cmd.Process.Pid
 			eventually(t, "the whole tree", func() bool { return len(descendants(run)) >= 9 })
@@ -253,6 +253,8 @@ func TestTerminal(t *testing.T) {
 	eventually(t, "ghosts end", func() bool { return stateOf(f.ghostPid(0)) == 0 && stateOf(f.ghostPid(1)) == 0 })
 	tmux("send-keys", "echo status=$?", "Enter")
 	sees("status=130")
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, o := range f.orders {
 		if o.Signal == int(unix.SIGINT) && o.Code != 0x80 {
 			t.Errorf("^C came with si_code %d, want SI_KERNEL", o.Code)

@@ -1,0 +1,113 @@
+package intercept
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+// verdict runs the program as the kernel would, for the instructions it uses.
+func verdict(t interface{ Fatalf(string, ...any) }, prog []unix.SockFilter, arch, nr uint32, args [6]uint64) uint32 {
+	var data [64]byte
+	binary.LittleEndian.PutUint32(data[0:], nr)
+	binary.LittleEndian.PutUint32(data[4:], arch)
+	for i, a := range args {
+		binary.LittleEndian.PutUint64(data[16+8*i:], a)
+	}
+	var acc uint32
+	for pc := 0; pc < len(prog); pc++ {
+		switch in := prog[pc]; in.Code {
+		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
+			acc = binary.LittleEndian.Uint32(data[in.K:])
+		case unix.BPF_ALU | unix.BPF_RSH | unix.BPF_K:
+			acc >>= in.K
+		case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K:
+			if acc == in.K {
+				pc += int(in.Jt)
+			} else {
+				pc += int(in.Jf)
+			}
+		case unix.BPF_RET | unix.BPF_K:
+			return in.K
+		default:
+			t.Fatalf("instruction %d: code %#x", pc, in.Code)
+		}
+	}
+	t.Fatalf("the program has no end")
+	return 0
+}
+
+func TestFilter(t *testing.T) {
+	prog, err := Filter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const foreign = 5<<16 | 77
+	all := func(v int64) uint64 { return uint64(v) }
+	for _, c := range []struct {
+		name   string
+		nr     uint32
+		args   [6]uint64
+		notify bool
+	}{
+		{"execve", unix.SYS_EXECVE, [6]uint64{}, true},
+		{"execveat", unix.SYS_EXECVEAT, [6]uint64{}, true},
+		{"getpid", unix.SYS_GETPID, [6]uint64{foreign}, false},
+		{"kill here", unix.SYS_KILL, [6]uint64{77, 15}, false},
+		{"kill the top pid of here", unix.SYS_KILL, [6]uint64{65535, 15}, false},
+		{"kill there", unix.SYS_KILL, [6]uint64{foreign, 15}, true},
+		{"kill there, dirty high half", unix.SYS_KILL, [6]uint64{0xdead<<32 | foreign, 15}, true},
+		{"kill all", unix.SYS_KILL, [6]uint64{all(-1), 15}, false},
+		{"kill all, 32 bits", unix.SYS_KILL, [6]uint64{0xffffffff, 15}, false},
+		{"kill a group here", unix.SYS_KILL, [6]uint64{all(-77), 15}, false},
+		{"kill a group there", unix.SYS_KILL, [6]uint64{all(-foreign), 15}, true},
+		{"stop here", unix.SYS_KILL, [6]uint64{77, 19}, true},
+		{"tgkill, second pid there", unix.SYS_TGKILL, [6]uint64{77, foreign, 15}, true},
+		{"tgkill here", unix.SYS_TGKILL, [6]uint64{77, 78, 15}, false},
+		{"tgkill stop", unix.SYS_TGKILL, [6]uint64{77, 78, 19}, true},
+		{"setpgid 0 there", unix.SYS_SETPGID, [6]uint64{0, foreign}, true},
+		{"priority of a process there", unix.SYS_GETPRIORITY, [6]uint64{unix.PRIO_PROCESS, foreign}, true},
+		{"priority of a user", unix.SYS_GETPRIORITY, [6]uint64{unix.PRIO_USER, foreign}, false},
+		{"waitid on a pidfd", unix.SYS_WAITID, [6]uint64{unix.P_PIDFD, foreign}, false},
+		{"waitid there", unix.SYS_WAITID, [6]uint64{unix.P_PID, foreign}, true},
+		{"wait for any", unix.SYS_WAIT4, [6]uint64{all(-1)}, false},
+		{"trace there", unix.SYS_PTRACE, [6]uint64{unix.PTRACE_SEIZE, foreign}, true},
+	} {
+		got := verdict(t, prog, auditArch, c.nr, c.args)
+		want := uint32(unix.SECCOMP_RET_ALLOW)
+		if c.notify {
+			want = unix.SECCOMP_RET_USER_NOTIF
+		}
+		if got != want {
+			t.Errorf("%s: verdict %#x, want %#x", c.name, got, want)
+		}
+		if got := verdict(t, prog, unix.AUDIT_ARCH_I386, c.nr, c.args); got != unix.SECCOMP_RET_ALLOW {
+			t.Errorf("%s from a 32-bit program: verdict %#x", c.name, got)
+		}
+	}
+}
+
+// TestLocalNeverLooked: whatever the call, local pids and no SIGSTOP mean that only exec is seen.
+func TestLocalNeverLooked(t *testing.T) {
+	prog, err := Filter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		nr := rapid.Uint32Range(0, 600).Draw(t, "nr")
+		var args [6]uint64
+		for i := range args {
+			v := rapid.Int64Range(-65536, 65535).Filter(func(v int64) bool { return v != 19 }).Draw(t, "arg")
+			args[i] = uint64(v)
+		}
+		want := uint32(unix.SECCOMP_RET_ALLOW)
+		if nr == unix.SYS_EXECVE || nr == unix.SYS_EXECVEAT {
+			want = unix.SECCOMP_RET_USER_NOTIF
+		}
+		if got := verdict(t, prog, auditArch, nr, args); got != want {
+			t.Fatalf("call %d%v: verdict %#x", nr, args, got)
+		}
+	})
+}
