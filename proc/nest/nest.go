@@ -89,13 +89,12 @@ func Open(ctx context.Context, cfg Config) (*Nest, error) {
 	}
 	ready := make(chan error, 1)
 	go n.receive(ready)
-	stop := context.AfterFunc(ctx, func() { n.kill() })
-	err = n.setUp()
-	if err == nil {
-		err = <-ready
-	}
-	if !stop() && ctx.Err() != nil {
-		err = context.Cause(ctx)
+	if err = n.setUp(); err == nil {
+		select {
+		case err = <-ready:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
 	}
 	if err != nil {
 		return fail(errors.Join(err, n.Close()))
