@@ -151,7 +151,7 @@ func (h *Host) crash(ctx context.Context, st *hostState) error {
 	return g.remove(ctx, h.name)
 }
 
-// Start boots the host again with the disk it had. It returns when its daemon answers and is in the cluster.
+// Start boots the host again with the disk it had. It returns when its daemon answers and knows its cluster.
 func (h *Host) Start(ctx context.Context) error {
 	return h.change(ctx, func(s *state, st *hostState) error {
 		if st.alive() {

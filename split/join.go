@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/onehost/onehost/control"
 )
 
@@ -24,7 +22,8 @@ func (h *hostState) listen() string {
 	return net.JoinHostPort(hostAddr(h.Number).String(), strconv.Itoa(daemonPort))
 }
 
-// form makes one cluster of all hosts: h1 founds it, the others join with its token, at the same time.
+// form makes one cluster of all hosts: h1 founds it, the others join with its token, one after another, so that hN is host number N.
+// Of the 100 ms that 4 hosts take, doing it at the same time would save 10.
 func (i instance) form(ctx context.Context, s *state) error {
 	ctx, cancel := context.WithTimeout(ctx, joinLimit)
 	defer cancel()
@@ -37,15 +36,16 @@ func (i instance) form(ctx context.Context, s *state) error {
 	if err := i.call(ctx, first, control.OpInit, found, &st); err != nil {
 		return err
 	}
-	joins, jctx := errgroup.WithContext(ctx)
 	token, err := i.token(ctx, first)
 	if err != nil {
 		return err
 	}
 	for _, h := range s.Hosts[1:] {
-		joins.Go(func() error { return i.join(jctx, h, token) })
+		if err := i.join(ctx, h, token); err != nil {
+			return err
+		}
 	}
-	return joins.Wait()
+	return nil
 }
 
 func (i instance) token(ctx context.Context, h *hostState) (control.TokenReply, error) {
