@@ -36,7 +36,7 @@ type joinMessage struct {
 
 const (
 	joinKind   = "join"   // Body is a joinRequest
-	statusKind = "status" // Body is the host's certificate; the reply has the view
+	statusKind = "status" // Body is the host's certificate; the reply has the last views
 )
 
 type joinRequest struct {
@@ -50,6 +50,7 @@ type joinReply struct {
 	Error string        `json:"error,omitempty"`
 	Errno syscall.Errno `json:"errno,omitempty"`
 	admitted
+	Views []View `json:"views,omitempty"` // statusKind: the last ones
 }
 
 // admission is a join on its way to the leader: only the leader is sure of the secret.
@@ -147,7 +148,7 @@ func (l *life) answerJoin(ctx context.Context, c net.Conn) (reply joinReply, err
 		if err := l.checkStatus(msg, bound); err != nil {
 			return reply, err
 		}
-		reply.View = l.View()
+		reply.Views = l.viewsAfter(0, maxTold)
 		return reply, nil
 	}
 	return reply, refuse(errState, "unknown join request %q: is this onehost older than the joiner's?", msg.Kind)

@@ -18,7 +18,7 @@ import (
 const (
 	methodLead  = "member.lead"
 	methodStand = "member.stand" // the leader asks a host to open a copy of the registry
-	methodView  = "member.view"  // a view for a host that would hear of it late, or not at all
+	methodView  = "member.view"  // the last views for a host that would hear of it late, or not at all
 )
 
 // leadTimeout bounds a request to the leader when the caller gave no bound.
@@ -276,9 +276,9 @@ func (l *life) takeOut(ctx context.Context, q *quorum, n names.Host) (applied, e
 	return a, err
 }
 
-// tell brings a host the latest view.
+// tell brings a host the latest views.
 func (l *life) tell(n names.Host) {
-	data, err := json.Marshal(l.View())
+	data, err := json.Marshal(l.viewsAfter(0, maxTold))
 	if err != nil {
 		return
 	}

@@ -44,6 +44,9 @@ type life struct {
 // maxRecent is how many views a watcher may be behind and still see every one.
 const maxRecent = 64
 
+// maxTold is how many views a host is told that did not ask by a watch.
+const maxTold = 16
+
 // leftGrace is how long a host that left is still listened to, so that it hears of it.
 const leftGrace = 2 * time.Second
 

@@ -32,10 +32,12 @@ func TestSameViews(t *testing.T) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var cancels []func()
+	for name := range c.hosts {
+		seen[name] = map[uint64]string{}
+	}
 	for name, m := range c.hosts {
 		views, cancel := m.Subscribe()
 		cancels = append(cancels, cancel)
-		seen[name] = map[uint64]string{}
 		wg.Go(func() {
 			var last uint64
 			for v := range views {

@@ -29,7 +29,7 @@ func (l *life) probe() {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(l.ctx, time.Second)
-		v, err := l.probeAt(ctx, h.Addr)
+		views, err := l.probeAt(ctx, h.Addr)
 		cancel()
 		if l.ctx.Err() != nil {
 			return
@@ -38,35 +38,37 @@ func (l *life) probe() {
 			l.log.Debug("cannot ask for the view", "host", h.Name, "error", err)
 			continue
 		}
-		if v.Seq > view.Seq {
+		for _, v := range views {
 			l.publish(v)
+		}
+		if l.View().Seq > view.Seq {
 			return
 		}
 	}
 }
 
-func (l *life) probeAt(ctx context.Context, addr string) (View, error) {
+func (l *life) probeAt(ctx context.Context, addr string) ([]View, error) {
 	c, _, err := dialJoin(ctx, addr, caHash(l.id.CA))
 	if err != nil {
-		return View{}, err
+		return nil, err
 	}
 	bound, err := session(c)
 	if err != nil {
 		c.Close()
-		return View{}, err
+		return nil, err
 	}
 	key, ok := l.links.Certificate.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok {
 		c.Close()
-		return View{}, fmt.Errorf("host key: %T is not ECDSA", l.links.Certificate.PrivateKey)
+		return nil, fmt.Errorf("host key: %T is not ECDSA", l.links.Certificate.PrivateKey)
 	}
 	proof, err := ecdsa.SignASN1(rand.Reader, key, statusDigest(bound, l.id.Cert))
 	if err != nil {
 		c.Close()
-		return View{}, err
+		return nil, err
 	}
 	reply, err := ask(ctx, c, joinMessage{Kind: statusKind, Body: l.id.Cert, Proof: proof})
-	return reply.View, err
+	return reply.Views, err
 }
 
 // checkStatus checks that a host of this cluster asks, be it up or not.

@@ -174,11 +174,13 @@ func (m *Member) route(r *link.Router) {
 		return link.Reply{}, err
 	})
 	call(methodView, func(l *life, _ context.Context, r *link.Request) (link.Reply, error) {
-		var v View
-		if err := json.Unmarshal(r.Body, &v); err != nil {
-			return link.Reply{}, refuse(errState, "bad view: %v", err)
+		var views []View
+		if err := json.Unmarshal(r.Body, &views); err != nil {
+			return link.Reply{}, refuse(errState, "bad views: %v", err)
 		}
-		l.publish(v)
+		for _, v := range views {
+			l.publish(v)
+		}
 		return link.Reply{}, nil
 	})
 	call(methodWatch, (*life).serveWatch)

@@ -31,26 +31,43 @@ type watchReply struct {
 // what comes after the last view seen, and the answer waits until there is something. It resumes at any other host.
 func (l *life) watch() {
 	for at := int(l.id.Number); ; at++ {
-		if q := l.getQuorum(); q != nil && q.fresh() {
+		if l.fresh() {
 			if !l.pause(beatEvery) {
 				return
 			}
 			continue
 		}
 		hosts := l.watchable()
+		served := false
 		for i := range hosts {
-			n := hosts[(at+i)%len(hosts)]
-			for l.watchAt(n) {
-				if q := l.getQuorum(); q != nil && q.fresh() {
-					break
-				}
+			for !l.fresh() && l.watchAt(hosts[(at+i)%len(hosts)]) {
+				served = true
 			}
 		}
-		l.probe()
+		if !served && !l.fresh() {
+			l.probe()
+		}
 		if !l.pause(beatEvery) {
 			return
 		}
 	}
+}
+
+// fresh reports whether this host's own copy of the registry tells it all there is.
+func (l *life) fresh() bool {
+	q := l.getQuorum()
+	return q != nil && q.fresh()
+}
+
+// viewsAfter gives the views after seq that are remembered, at most the last n.
+func (l *life) viewsAfter(seq uint64, n int) []View {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.IndexFunc(l.recent, func(v View) bool { return v.Seq > seq })
+	if i < 0 {
+		return nil
+	}
+	return slices.Clone(l.recent[max(i, len(l.recent)-n):])
 }
 
 // watchable lists the voters that are up, or, if there is none but this host, all that are up.
@@ -119,13 +136,7 @@ func (l *life) serveWatch(ctx context.Context, r *link.Request) (link.Reply, err
 	ctx, cancel := context.WithTimeout(ctx, watchHold)
 	defer cancel()
 	_ = l.await(ctx, func(v View) bool { return v.Seq > req.Seq })
-	var reply watchReply
-	l.mu.Lock()
-	i := slices.IndexFunc(l.recent, func(v View) bool { return v.Seq > req.Seq })
-	if i >= 0 {
-		reply.Views = slices.Clone(l.recent[i:])
-	}
-	l.mu.Unlock()
+	reply := watchReply{Views: l.viewsAfter(req.Seq, maxRecent)}
 	if req.Loads {
 		reply.Loads = l.heart.digest()
 	}
