@@ -232,7 +232,7 @@ func (g *cgroups) procs(host names.HostName) []int {
 				return nil //nolint:nilerr // a cgroup that went away has no processes
 			}
 			data, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-			for _, f := range strings.Fields(string(data)) {
+			for f := range strings.FieldsSeq(string(data)) {
 				if pid, err := strconv.Atoi(f); err == nil && pid > 0 {
 					seen[pid] = true
 				}

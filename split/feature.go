@@ -85,17 +85,17 @@ func kernelAtLeast(major, minor int) bool {
 	if unix.Uname(&u) != nil {
 		return false
 	}
-	a, b, _ := parseRelease(unix.ByteSliceToString(u.Release[:]))
+	a, b := parseRelease(unix.ByteSliceToString(u.Release[:]))
 	return a > major || a == major && b >= minor
 }
 
-func parseRelease(s string) (major, minor int, ok bool) {
-	first, rest, found := strings.Cut(s, ".")
+func parseRelease(s string) (major, minor int) {
+	first, rest, _ := strings.Cut(s, ".")
 	second := rest
 	if i := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
 		second = rest[:i]
 	}
-	a, err1 := strconv.Atoi(first)
-	b, err2 := strconv.Atoi(second)
-	return a, b, found && err1 == nil && err2 == nil
+	major, _ = strconv.Atoi(first) // 0 for what is no number: an old kernel
+	minor, _ = strconv.Atoi(second)
+	return major, minor
 }

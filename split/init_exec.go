@@ -209,7 +209,7 @@ func (p *program) become(name string) error {
 		}
 		if u, err = user.LookupId(name); err != nil { // a number nobody bears is fine
 			p.Cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
-			return nil
+			return nil //nolint:nilerr // it needs no entry
 		}
 	}
 	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)

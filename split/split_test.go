@@ -377,7 +377,7 @@ func TestCommandLine(t *testing.T) {
 		{"2 --bind :h1", 1, "want DIR or DIR:HOST"},
 	} {
 		args := []string{"split", "--name", "t-cmd"}
-		for _, a := range strings.Fields(strings.ReplaceAll(q.args, "\t", "\x01")) {
+		for a := range strings.FieldsSeq(strings.ReplaceAll(q.args, "\t", "\x01")) {
 			args = append(args, strings.ReplaceAll(a, "\x01", " "))
 		}
 		out, err := onehost(t, append(args, []string{"--daemon", "none"}[:extra(q.args)]...)...).CombinedOutput()
