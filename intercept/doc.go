@@ -6,11 +6,16 @@
 // chain of filters, so a second session inside a session gets EBUSY and joins the outer one. A pid is foreign when
 // its host part (names.Pid) is neither 0 nor, as in kill(-1) and kill(-pgid), 0xffff.
 //
-// Install is called in a process made for it, which then execs the command; never in the supervisor, whose
-// own children would be notified to itself. The listener goes to the supervisor by SCM_RIGHTS.
+// The filter is installed in a process made for it, which then execs the command (sys.StartKept); never in the
+// supervisor, whose own children would be notified to itself. The listener goes to the supervisor by SCM_RIGHTS.
 //
 // Traps. What Notification reads from the caller's memory is valid only if Valid says so afterwards: the caller may
 // have died and its number been given away. Another thread of the caller may change that memory after we looked, so
 // nothing read here may be used to grant anything. When every holder of the listener is gone the notified calls
 // return ENOSYS. A notification answered twice, or whose caller died, gives ENOENT, which is no fault.
 package intercept
+
+import "errors"
+
+// ErrInside says that the process is inside a session already: its filter has a listener, and there can be only one.
+var ErrInside = errors.New("already inside a session")

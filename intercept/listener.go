@@ -30,7 +30,7 @@ type Listener struct {
 	file *os.File
 }
 
-// NewListener takes over the descriptor that Install made.
+// NewListener takes over the descriptor that came with the filter.
 func NewListener(f *os.File) *Listener {
 	fd := int(f.Fd())
 	// Wake the receiver on the caller's own CPU: both never run at once. Kernels before 6.6 lack it and do without.

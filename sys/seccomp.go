@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -46,22 +45,6 @@ type SeccompFD struct {
 	SrcFD      uint32
 	NewFD      uint32
 	NewFDFlags uint32
-}
-
-// SeccompFilter puts prog before every system call the calling thread makes from now on, and before those of all
-// it will start. It needs CAP_SYS_ADMIN or PR_SET_NO_NEW_PRIVS. With SECCOMP_FILTER_FLAG_NEW_LISTENER in flags the
-// listener is returned, close-on-exec.
-func SeccompFilter(prog []unix.SockFilter, flags int) (int, error) {
-	if len(prog) == 0 || len(prog) > 4096 {
-		return -1, syscall.EINVAL
-	}
-	p := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
-	fd, _, e := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), uintptr(unsafe.Pointer(&p)))
-	runtime.KeepAlive(prog)
-	if e != 0 {
-		return -1, e
-	}
-	return int(fd), nil
 }
 
 // SeccompReceive takes the next notification; it blocks until there is one. ENOENT means that the caller died in

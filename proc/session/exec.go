@@ -124,6 +124,9 @@ func (s *supervisor) candidate(n *intercept.Notification, file execFile, argv []
 	case err != nil:
 		s.stays(j, reasonNoDaemon)
 		n.Continue()
+	case to.Refused: // home is forbidden
+		s.report.Say("no host can take (" + to.Reason + "): " + j.command)
+		n.Fail(unix.EHOSTUNREACH)
 	case to.Host == 0:
 		s.local(j, to.Reason, true)
 		n.Continue()

@@ -202,6 +202,9 @@ func (r *remoteJob) comeHome(reason string, slot bool) bool {
 	r.mu.Lock()
 	r.home = true
 	r.mu.Unlock()
+	if !slot && r.s.daemon != nil {
+		r.s.daemon.release(r.id) // and the daemon lets go of the descriptors it kept
+	}
 	r.s.local(r.job, reason, slot)
 	if err := r.ghost.Reexec(r.exe, r.mask); err != nil {
 		r.ghost.Close()
