@@ -54,8 +54,7 @@ func (c *Cmd) passOn(sig syscall.Signal) {
 		return
 	}
 	_ = c.Signal(unix.SIGSTOP)
-	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
-	_ = c.Signal(unix.SIGCONT)
+	_ = unix.Kill(os.Getpid(), unix.SIGSTOP) // the SIGCONT that ends this is passed on like any other
 }
 
 // runTTY relays between this terminal, made raw, and one in the host.
@@ -241,8 +240,19 @@ func (r *relay) control(f func(fd int)) {
 
 // suspend stops our own process group, as the terminal would have done, and lets the program go on when we do.
 func (r *relay) suspend() error {
+	// The stop reaches this thread a moment after kill returned: only SIGCONT says that it is over.
+	goOn := make(chan os.Signal, 1)
+	signal.Notify(goOn, unix.SIGCONT)
+	defer signal.Stop(goOn)
 	r.restore()
-	_ = unix.Kill(0, unix.SIGSTOP)
+	if err := unix.Kill(0, unix.SIGSTOP); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	select {
+	case <-goOn:
+	case <-r.cmd.ctx.Done():
+		return r.cmd.ctx.Err()
+	}
 	if err := r.raw(); err != nil {
 		return err
 	}

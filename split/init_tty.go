@@ -87,7 +87,7 @@ func (in *hostInit) execTTY(_ context.Context, c *control.Conn, req *execRequest
 		_ = unix.Kill(-first.Pid, unix.SIGCONT)
 		_ = hangUp(leader, end)
 		_ = unix.Kill(-first.Pid, unix.SIGKILL)
-		_ = <-told // that the caller is gone is known
+		<-told //nolint:errcheck // that the caller is gone is known
 		return nil
 	}
 }
