@@ -409,7 +409,7 @@ var conformance = map[string]func(d string) (string, error){
 		if err := os.WriteFile(p, b, 0o755); err != nil {
 			return "", err
 		}
-		return "", exec.Command(p).Run()
+		return "", exec.Command("/bin/sh", "-c", "exec "+p).Run()
 	},
 	"odd names": func(d string) (string, error) {
 		n := "not utf-8 \xff\xfe\nnew line"

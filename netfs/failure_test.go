@@ -78,8 +78,7 @@ func TestNotMine(t *testing.T) {
 	}
 	x := h.mount(t, func(c *netfs.MountConfig) { c.Dir = base })
 	try := func(groups []uint32, script string) string {
-		c := exec.Command("/bin/sh", "-c", script)
-		c.Dir = base
+		c := exec.Command("/bin/sh", "-c", "cd "+base+" && "+script) // the shell enters the mount, not our own fork
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1234, Gid: 1234, Groups: groups}}
 		out, _ := c.CombinedOutput()
 		return string(out)
