@@ -26,7 +26,13 @@ func (n *Node) follow(ctx context.Context) {
 			for _, h := range v.Hosts {
 				was, known := before[h.Number]
 				before[h.Number] = h
-				if !known || !was.State.Up() || h.Number == self {
+				if !known || !was.State.Up() {
+					continue
+				}
+				if h.Number == self {
+					if !h.State.Up() || h.Incarnation != was.Incarnation {
+						n.died()
+					}
 					continue
 				}
 				if !h.State.Up() || h.Incarnation != was.Incarnation {
@@ -41,6 +47,17 @@ func (n *Node) follow(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// died is for a host that was declared failed, or taken out, while it lived: the others have given up what it ran for them
+// and what they ran for it, so it does too.
+func (n *Node) died() {
+	n.cfg.Log.Warn("the others gave this host up: ending what it runs for them")
+	n.wg.Add(1)
+	go func() {
+		defer n.wg.Done()
+		n.helper.EndAll()
+	}()
 }
 
 // warmTime bounds the making of nests that nobody waits for yet.

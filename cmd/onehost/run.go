@@ -31,7 +31,7 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 	})
 	rep.Finish()
 	if err != nil {
-		return 0, err
+		return status.Shell(), err
 	}
 	return status.Death(), nil
 }

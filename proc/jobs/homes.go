@@ -129,10 +129,17 @@ func (h *Helper) LifeGone(n names.Host, inc names.Incarnation) {
 	}
 }
 
-// Close ends every nest.
+// Close ends every nest and takes no more jobs.
 func (h *Helper) Close() {
 	h.mu.Lock()
 	h.closed = true
+	h.mu.Unlock()
+	h.EndAll()
+}
+
+// EndAll ends every nest; new ones are made for jobs that come after.
+func (h *Helper) EndAll() {
+	h.mu.Lock()
 	all := h.homes
 	h.homes = map[names.Host]*home{}
 	h.mu.Unlock()

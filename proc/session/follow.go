@@ -120,6 +120,9 @@ func (r *remoteJob) exit(ev control.JobEvent) {
 	r.fds = nil
 	r.mu.Unlock()
 	ghost.CloseAll(fds) // before the end is told: readers of its pipes must see theirs
+	if ev.Reason != "" { // onehost, not the command, has something to say of the end
+		r.s.report.Say(ev.Reason + ": " + r.command)
+	}
 	status := Status{Code: ev.Code, Signal: unix.Signal(ev.Signal)}
 	r.s.report.JobDone(r.id, status.Shell(), ev.User+ev.System, time.Since(r.began))
 	r.finish(status)
