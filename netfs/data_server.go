@@ -134,7 +134,7 @@ func (s *Server) release(_ context.Context, c *client, op *fspb.Op, _ []byte) (*
 func (s *Server) create(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	flags := int(op.Flags&(unix.O_EXCL|unix.O_TRUNC|unix.O_ACCMODE)) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
 	res, _, err := s.build(ctx, c, op, func(d int, n string) error {
-		fd, err := unix.Openat(d, n, flags, op.Mode&07777)
+		fd, err := unix.Openat(d, n, flags, op.Mode&0o7777)
 		if err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (s *Server) tmpfile(ctx context.Context, c *client, op *fspb.Op, _ []byte) 
 	defer s.files.put(dir)
 	fd := -1
 	err = s.workers.as(op.Cred, func() (err error) {
-		fd, err = unix.Open(procFD(dir.fd), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC|int(op.Flags&unix.O_EXCL), op.Mode&07777)
+		fd, err = unix.Open(procFD(dir.fd), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC|int(op.Flags&unix.O_EXCL), op.Mode&0o7777)
 		return err
 	})
 	if err != nil {
@@ -288,7 +288,7 @@ func change(fd int, set *fspb.Set) error {
 		}
 	}
 	if set.Mode != nil {
-		if err := unix.Fchmodat(unix.AT_FDCWD, procFD(fd), set.GetMode()&07777, 0); err != nil {
+		if err := unix.Fchmodat(unix.AT_FDCWD, procFD(fd), set.GetMode()&0o7777, 0); err != nil {
 			return err
 		}
 	}
@@ -395,8 +395,10 @@ func (s *Server) statfs(_ context.Context, _ *client, op *fspb.Op, _ []byte) (*f
 	if err := unix.Fstatfs(x.fd, &sf); err != nil {
 		return nil, nil, err
 	}
-	return &fspb.Result{Statfs: &fspb.Statfs{Blocks: sf.Blocks, Bfree: sf.Bfree, Bavail: sf.Bavail, Files: sf.Files,
-		Ffree: sf.Ffree, Bsize: uint32(sf.Bsize), Frsize: uint32(sf.Frsize), Namelen: uint32(sf.Namelen)}}, nil, nil
+	return &fspb.Result{Statfs: &fspb.Statfs{
+		Blocks: sf.Blocks, Bfree: sf.Bfree, Bavail: sf.Bavail, Files: sf.Files,
+		Ffree: sf.Ffree, Bsize: uint32(sf.Bsize), Frsize: uint32(sf.Frsize), Namelen: uint32(sf.Namelen),
+	}}, nil, nil
 }
 
 // xattr: id, name, flags (which call), mode (setxattr's flags), cred, body (the value). Sizes are the client's affair.

@@ -62,13 +62,15 @@ func (h *home) mount(t testing.TB, change ...func(*netfs.MountConfig)) *helper {
 	near, far := link.Pipe(link.Peer{Number: num, Name: "helper", Incarnation: 1},
 		link.Peer{Number: homeHost, Name: "home", Incarnation: 1}, r, h.r)
 	x := &helper{num: num, dir: t.TempDir(), home: h, conn: near, far: far}
-	cfg := netfs.MountConfig{Home: homeHost, Dir: x.dir, Clients: clients,
+	cfg := netfs.MountConfig{
+		Home: homeHost, Dir: x.dir, Clients: clients,
 		Conn: func(context.Context) (*link.Conn, error) {
 			if err := near.Err(); err != nil {
 				return nil, err
 			}
 			return near, nil
-		}}
+		},
+	}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -211,8 +211,10 @@ func (fs *rawFS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uin
 	}
 	var done int64
 	e := to.atHome(func() syscall.Errno {
-		res, _, e := fs.m.do("fs.copy", &fspb.Op{Id: []byte(from.id), Id2: []byte(to.id), Off: int64(in.OffIn),
-			Off2: int64(in.OffOut), Len: int64(in.Len)}, nil)
+		res, _, e := fs.m.do("fs.copy", &fspb.Op{
+			Id: []byte(from.id), Id2: []byte(to.id), Off: int64(in.OffIn),
+			Off2: int64(in.OffOut), Len: int64(in.Len),
+		}, nil)
 		done = res.GetN()
 		return e
 	})
@@ -234,8 +236,10 @@ func (fs *rawFS) Lseek(stop <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOu
 }
 
 func lockOp(n *node, in *fuse.LkIn, how uint32) *fspb.Op {
-	return &fspb.Op{Id: []byte(n.id), Flags: how, Lock: &fspb.Lock{Owner: in.Owner, Start: in.Lk.Start, End: in.Lk.End,
-		Type: in.Lk.Typ, Pid: in.Lk.Pid, Flock: in.LkFlags&fuse.LK_FLOCK != 0}}
+	return &fspb.Op{Id: []byte(n.id), Flags: how, Lock: &fspb.Lock{
+		Owner: in.Owner, Start: in.Lk.Start, End: in.Lk.End,
+		Type: in.Lk.Typ, Pid: in.Lk.Pid, Flock: in.LkFlags&fuse.LK_FLOCK != 0,
+	}}
 }
 
 // GetLk asks who holds a lock.

@@ -195,8 +195,10 @@ func (fs *rawFS) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) f
 		return fuse.EPERM
 	}
 	n, v := fs.child(dir, from), fs.child(dir2, to)
-	op := &fspb.Op{Id: []byte(dir.id), Name: []byte(from), Id2: []byte(dir2.id), Name2: []byte(to), Flags: in.Flags,
-		Cred: fs.creds.of(&in.InHeader)}
+	op := &fspb.Op{
+		Id: []byte(dir.id), Name: []byte(from), Id2: []byte(dir2.id), Name2: []byte(to), Flags: in.Flags,
+		Cred: fs.creds.of(&in.InHeader),
+	}
 	if in.Flags&unix.RENAME_EXCHANGE == 0 {
 		op.Pin = v.pin()
 	}

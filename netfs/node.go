@@ -65,9 +65,11 @@ type edge struct {
 }
 
 func newRawFS(m *Mount) *rawFS {
-	fs := &rawFS{RawFileSystem: fuse.NewDefaultRawFileSystem(), m: m, next: fuse.FUSE_ROOT_ID,
+	fs := &rawFS{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(), m: m, next: fuse.FUSE_ROOT_ID,
 		nodes: make(map[uint64]*node), byID: make(map[string]*node), dirs: make(map[uint64]*dirHandle),
-		fifos: make(map[uint64]uint64)}
+		fifos: make(map[uint64]uint64),
+	}
 	fs.cache.clear()
 	fs.held.nodes = make(map[*node]struct{})
 	fs.creds.byPid = make(map[credKey]credEntry)
@@ -225,11 +227,13 @@ func fillAttr(a *fspb.Attr, out *fuse.Attr) {
 	if mode&unix.S_IFMT == unix.S_IFIFO {
 		mode = mode&^unix.S_IFMT | unix.S_IFREG
 	}
-	*out = fuse.Attr{Ino: a.Ino, Size: a.Size, Blocks: a.Blocks, Mode: mode, Nlink: a.Nlink, Rdev: a.Rdev, Blksize: a.Blksize,
+	*out = fuse.Attr{
+		Ino: a.Ino, Size: a.Size, Blocks: a.Blocks, Mode: mode, Nlink: a.Nlink, Rdev: a.Rdev, Blksize: a.Blksize,
 		Owner: fuse.Owner{Uid: a.Uid, Gid: a.Gid},
 		Atime: uint64(a.Atime / 1e9), Atimensec: uint32(a.Atime % 1e9),
 		Mtime: uint64(a.Mtime / 1e9), Mtimensec: uint32(a.Mtime % 1e9),
-		Ctime: uint64(a.Ctime / 1e9), Ctimensec: uint32(a.Ctime % 1e9)}
+		Ctime: uint64(a.Ctime / 1e9), Ctimensec: uint32(a.Ctime % 1e9),
+	}
 }
 
 // enter answers with an entry. If something that concerns it became invalid since the question, the kernel may use the

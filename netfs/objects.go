@@ -60,8 +60,10 @@ type objects struct {
 }
 
 func newObjects() *objects {
-	return &objects{byMount: make(map[int]*mnt), objs: make(map[string]*obj), lru: list.New(),
-		byFID: make(map[fid]string), devs: make(map[uint64]uint64)}
+	return &objects{
+		byMount: make(map[int]*mnt), objs: make(map[string]*obj), lru: list.New(),
+		byFID: make(map[fid]string), devs: make(map[uint64]uint64),
+	}
 }
 
 func makeID(m *mnt, typ int32, handle []byte) string {
@@ -347,7 +349,9 @@ func mountType(mid int) (string, error) {
 // attr turns what statx says into what goes over the wire.
 func (o *objects) attr(st *unix.Statx_t) *fspb.Attr {
 	ns := func(t unix.StatxTimestamp) int64 { return t.Sec*1e9 + int64(t.Nsec) }
-	return &fspb.Attr{Ino: o.ino(st), Size: st.Size, Blocks: st.Blocks, Mode: uint32(st.Mode), Nlink: st.Nlink,
+	return &fspb.Attr{
+		Ino: o.ino(st), Size: st.Size, Blocks: st.Blocks, Mode: uint32(st.Mode), Nlink: st.Nlink,
 		Uid: st.Uid, Gid: st.Gid, Rdev: uint32(unix.Mkdev(st.Rdev_major, st.Rdev_minor)), Blksize: st.Blksize,
-		Atime: ns(st.Atime), Mtime: ns(st.Mtime), Ctime: ns(st.Ctime)}
+		Atime: ns(st.Atime), Mtime: ns(st.Mtime), Ctime: ns(st.Ctime),
+	}
 }

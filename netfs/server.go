@@ -75,8 +75,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{log: cfg.Log, files: newObjects(), workers: newWorkers(), marks: make(map[string]struct{}),
-		clients: make(map[names.Host]*client), tokens: token.New(), waiting: make(map[uint64]chan struct{})}
+	s := &Server{
+		log: cfg.Log, files: newObjects(), workers: newWorkers(), marks: make(map[string]struct{}),
+		clients: make(map[names.Host]*client), tokens: token.New(), waiting: make(map[uint64]chan struct{}),
+	}
 	var err error
 	if s.fan, err = newFanotify(); err != nil {
 		return nil, err
@@ -172,8 +174,10 @@ func (s *Server) attach(r *link.Request) (*client, uint64, error) {
 		return old, old.seq, nil
 	}
 	s.mu.Unlock()
-	c := &client{peer: r.From, conn: r.Conn, mounts: 1, pins: make(map[string]*obj), fifos: make(map[uint64]*fifo),
-		locks: make(map[lockKey]int), seq: uint64(time.Now().UnixNano())}
+	c := &client{
+		peer: r.From, conn: r.Conn, mounts: 1, pins: make(map[string]*obj), fifos: make(map[uint64]*fifo),
+		locks: make(map[lockKey]int), seq: uint64(time.Now().UnixNano()),
+	}
 	if old != nil {
 		s.drop(old)
 		c.seq = max(c.seq, old.seq+1)

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/onehost/onehost/names"
 	"pgregory.net/rapid"
+
+	"github.com/onehost/onehost/names"
 )
 
 func equal(n int) []Host {
@@ -188,8 +189,17 @@ func TestSlots(t *testing.T) {
 		previous int
 		want     int
 	}{
-		{2, 0.15, -1, 1}, {2, 0.7, 1, 1}, {2, 0.9, 1, 0}, {2, 0.7, 0, 0}, {2, 0.59, 0, 1}, {1, 0, -1, 1}, {0, 0, -1, 0},
-		{10, 0, 5, 5}, {10, 0.7, 5, 2}, {10, 0.89, 2, 1}, {10, 0.95, 1, 0},
+		{2, 0.15, -1, 1},
+		{2, 0.7, 1, 1},
+		{2, 0.9, 1, 0},
+		{2, 0.7, 0, 0},
+		{2, 0.59, 0, 1},
+		{1, 0, -1, 1},
+		{0, 0, -1, 0},
+		{10, 0, 5, 5},
+		{10, 0.7, 5, 2},
+		{10, 0.89, 2, 1},
+		{10, 0.95, 1, 0},
 	} {
 		if got := HomeSlots(tt.slots, tt.own, tt.previous); got != tt.want {
 			t.Errorf("HomeSlots(%d, %v, %d): got %d, want %d", tt.slots, tt.own, tt.previous, got, tt.want)

@@ -95,12 +95,31 @@ func TestSpreader(t *testing.T) {
 		argv string
 		want bool
 	}{
-		{"make -j8", true}, {"make", true}, {"samu", true}, {"parallel gcc", true}, {"cc make", false},
-		{"xargs gcc", false}, {"xargs -P 1 gcc", false}, {"xargs -P1 gcc", false}, {"xargs -P 0 gcc", true},
-		{"xargs -0rP4 gcc", true}, {"xargs -0 grep -P x", false}, {"xargs -I {} -P 2 gcc {}", true},
-		{"xargs -i -P2 gcc", true}, {"xargs --max-procs=3 gcc", true}, {"xargs --max-procs 3 gcc", true},
-		{"xargs --max-args 3 -P2 gcc", true}, {"xargs -- -P4", false}, {"xargs -P", false}, {"xargs", false},
-		{"onehost run make", true}, {"onehost hosts", false}, {"onehost", false}, {"onehost --no-color run x", true}, {"onehost --control run hosts", false}, {"onehost --control x run make", true},
+		{"make -j8", true},
+		{"make", true},
+		{"samu", true},
+		{"parallel gcc", true},
+		{"cc make", false},
+		{"xargs gcc", false},
+		{"xargs -P 1 gcc", false},
+		{"xargs -P1 gcc", false},
+		{"xargs -P 0 gcc", true},
+		{"xargs -0rP4 gcc", true},
+		{"xargs -0 grep -P x", false},
+		{"xargs -I {} -P 2 gcc {}", true},
+		{"xargs -i -P2 gcc", true},
+		{"xargs --max-procs=3 gcc", true},
+		{"xargs --max-procs 3 gcc", true},
+		{"xargs --max-args 3 -P2 gcc", true},
+		{"xargs -- -P4", false},
+		{"xargs -P", false},
+		{"xargs", false},
+		{"onehost run make", true},
+		{"onehost hosts", false},
+		{"onehost", false},
+		{"onehost --no-color run x", true},
+		{"onehost --control run hosts", false},
+		{"onehost --control x run make", true},
 	}
 	for _, tt := range tests {
 		argv := strings.Fields(tt.argv)

@@ -35,6 +35,7 @@ func (e *encoder) bool(v bool) {
 		e.uint(0)
 	}
 }
+
 func (e *encoder) string(s string) {
 	e.uint(uint64(len(s)))
 	e.b = append(e.b, s...)

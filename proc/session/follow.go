@@ -119,7 +119,7 @@ func (r *remoteJob) exit(ev control.JobEvent) {
 	fds := r.fds
 	r.fds = nil
 	r.mu.Unlock()
-	ghost.CloseAll(fds) // before the end is told: readers of its pipes must see theirs
+	ghost.CloseAll(fds)  // before the end is told: readers of its pipes must see theirs
 	if ev.Reason != "" { // onehost, not the command, has something to say of the end
 		r.s.report.Say(ev.Reason + ": " + r.command)
 	}

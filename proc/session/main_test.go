@@ -78,6 +78,7 @@ type fileReport struct{ f *os.File }
 func (r *fileReport) JobLocal(_ uint64, cmd, why string) {
 	fmt.Fprintf(r.f, "local\t%s\t%s\n", cmd, why)
 }
+
 func (r *fileReport) JobRemote(_ uint64, cmd string, h names.HostName) {
 	fmt.Fprintf(r.f, "remote\t%s\t%s\n", cmd, h)
 }
