@@ -83,7 +83,7 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 		switch kind {
 		case Output, Terminal:
 			if fd.File = outputs[d.Same]; fd.File == nil || d.Same == 0 {
-				fd.File, err = s.output(life, d, kind, obj, o)
+				fd.File, err = s.output(d, kind, obj, o)
 				outputs[d.Same] = fd.File
 			}
 		case Path:
@@ -130,7 +130,7 @@ func (s *Set) ended() (*os.File, error) {
 	return f, nil
 }
 
-func (s *Set) output(life context.Context, d Desc, kind Kind, obj *Object, o Options) (*os.File, error) {
+func (s *Set) output(d Desc, kind Kind, obj *Object, o Options) (*os.File, error) {
 	var near, far *os.File
 	var err error
 	if kind == Terminal {

@@ -2,6 +2,7 @@ package dev
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -93,7 +94,7 @@ func (h *held) nonblocking(write bool) (fd int, own bool, err error) {
 	case err == nil:
 		h.own[at] = fd
 		return fd, true, nil
-	case err == syscall.ENXIO && h.kind == unix.S_IFIFO:
+	case errors.Is(err, syscall.ENXIO) && h.kind == unix.S_IFIFO:
 		return -1, false, syscall.EPIPE // a pipe without readers
 	}
 	return h.fd, false, nil // such as /dev/tty of another session: wait for readiness, then operate
@@ -126,9 +127,9 @@ func (h *held) operate(ctx context.Context, write, patient bool, op func(fd int,
 	for {
 		n, err := op(fd, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		switch {
-		case err == syscall.EINTR:
+		case errors.Is(err, syscall.EINTR):
 			continue
-		case err != syscall.EAGAIN || !waits:
+		case !errors.Is(err, syscall.EAGAIN) || !waits:
 			return n, err
 		}
 		if err := wait(ctx, fd, events); err != nil {
@@ -191,7 +192,7 @@ func wait(ctx context.Context, fd int, events int16) error {
 	for {
 		n, err := unix.Poll(p, -1)
 		switch {
-		case err == syscall.EINTR:
+		case errors.Is(err, syscall.EINTR):
 			continue
 		case err != nil:
 			return err

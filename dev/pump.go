@@ -2,6 +2,7 @@ package dev
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -71,7 +72,7 @@ func (p *pump) read(fd int) (int, error) {
 	}
 	for {
 		n, err := unix.Read(fd, p.buf)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}

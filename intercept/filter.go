@@ -19,8 +19,8 @@ type rule struct {
 func always(nr uint32) rule            { return rule{nr: nr, always: true, stop: -1, which: -1} }
 func pids(nr uint32, args ...int) rule { return rule{nr: nr, pids: args, stop: -1, which: -1} }
 func (r rule) orStop(arg int) rule     { r.stop = arg; return r }
-func (r rule) unless(arg int, values ...int) rule {
-	r.which, r.not = arg, values
+func (r rule) unless(values ...int) rule {
+	r.which, r.not = 0, values
 	return r
 }
 
@@ -36,15 +36,15 @@ func table() []rule {
 		pids(unix.SYS_TGKILL, 0, 1).orStop(2),
 		pids(unix.SYS_RT_SIGQUEUEINFO, 0).orStop(1),
 		pids(unix.SYS_RT_TGSIGQUEUEINFO, 0, 1).orStop(2),
-		pids(unix.SYS_WAITID, 1).unless(0, unix.P_PIDFD),
+		pids(unix.SYS_WAITID, 1).unless(unix.P_PIDFD),
 		pids(unix.SYS_PIDFD_OPEN, 0),
 		pids(unix.SYS_SETPGID, 0, 1),
 		pids(unix.SYS_GETPGID, 0),
 		pids(unix.SYS_GETSID, 0),
-		pids(unix.SYS_GETPRIORITY, 1).unless(0, unix.PRIO_USER),
-		pids(unix.SYS_SETPRIORITY, 1).unless(0, unix.PRIO_USER),
-		pids(unix.SYS_IOPRIO_GET, 1).unless(0, ioprioWhoUser),
-		pids(unix.SYS_IOPRIO_SET, 1).unless(0, ioprioWhoUser),
+		pids(unix.SYS_GETPRIORITY, 1).unless(unix.PRIO_USER),
+		pids(unix.SYS_SETPRIORITY, 1).unless(unix.PRIO_USER),
+		pids(unix.SYS_IOPRIO_GET, 1).unless(ioprioWhoUser),
+		pids(unix.SYS_IOPRIO_SET, 1).unless(ioprioWhoUser),
 		pids(unix.SYS_PRLIMIT64, 0),
 		pids(unix.SYS_SCHED_SETAFFINITY, 0),
 		pids(unix.SYS_SCHED_GETAFFINITY, 0),

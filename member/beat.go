@@ -25,8 +25,8 @@ const (
 // maxAccused bounds the accusations of one beat: no host monitors more.
 const maxAccused = 4 * monitorsOf
 
-func appendBeat(b []byte, beat Beat) []byte {
-	b = protowire.AppendTag(b, fieldIncarnation, protowire.VarintType)
+func encodeBeat(beat Beat) []byte {
+	b := protowire.AppendTag(nil, fieldIncarnation, protowire.VarintType)
 	b = protowire.AppendVarint(b, uint64(beat.From.Incarnation))
 	if len(beat.Load) > 0 {
 		b = protowire.AppendTag(b, fieldLoad, protowire.BytesType)

@@ -25,7 +25,7 @@ func TestBeatRoundTrip(t *testing.T) {
 		for range rapid.IntRange(0, maxAccused).Draw(t, "accused") {
 			b.Accused = append(b.Accused, Life{names.Host(rapid.IntRange(0, 16383).Draw(t, "host")), names.Incarnation(rapid.Uint64().Draw(t, "incarnation"))})
 		}
-		got, err := parseBeat(b.From.Host, appendBeat(nil, b))
+		got, err := parseBeat(b.From.Host, encodeBeat(b))
 		if err != nil || !reflect.DeepEqual(got, b) {
 			t.Fatalf("got %+v, %v, want %+v", got, err, b)
 		}
@@ -33,7 +33,7 @@ func TestBeatRoundTrip(t *testing.T) {
 }
 
 func FuzzBeat(f *testing.F) {
-	f.Add(appendBeat(nil, Beat{From: Life{1, 2}, Load: []byte("x"), Accused: []Life{{3, 4}}}))
+	f.Add(encodeBeat(Beat{From: Life{1, 2}, Load: []byte("x"), Accused: []Life{{3, 4}}}))
 	f.Add([]byte{0x1a, 0x02, 0x08, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := parseBeat(1, data)
@@ -43,7 +43,7 @@ func FuzzBeat(f *testing.F) {
 		if len(b.Load) > MaxLoad || len(b.Accused) > maxAccused {
 			t.Fatalf("over the bounds: %d %d", len(b.Load), len(b.Accused))
 		}
-		again, err := parseBeat(1, appendBeat(nil, b))
+		again, err := parseBeat(1, encodeBeat(b))
 		if err != nil || len(again.Accused) != len(b.Accused) || again.From != b.From || !bytes.Equal(again.Load, b.Load) {
 			t.Fatalf("%+v became %+v, %v", b, again, err)
 		}

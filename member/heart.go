@@ -42,10 +42,11 @@ func newHeart(l *life) *heart {
 	}
 }
 
-func (h *heart) step(e Event) Messages {
+// note passes on an event that asks for nothing to be sent.
+func (h *heart) note(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.core.Step(time.Now(), e)
+	h.core.Step(time.Now(), e)
 }
 
 // hear is the note handler.
@@ -55,7 +56,7 @@ func (h *heart) hear(r *link.Request) {
 		h.l.log.Debug("bad beat", "host", r.From.Number, "error", err)
 		return
 	}
-	h.step(Heard{b})
+	h.note(Heard{b})
 }
 
 func (h *heart) run() {
@@ -91,7 +92,7 @@ func (h *heart) beat() {
 	if m.Paused {
 		h.l.log.Info("this host stood still for a while: it accuses nobody now")
 	}
-	b := appendBeat(nil, Beat{From: h.l.self(), Accused: m.Accused, Load: payload})
+	b := encodeBeat(Beat{From: h.l.self(), Accused: m.Accused, Load: payload})
 	for _, n := range h.dismiss(m.To) {
 		select { // replace a beat that was not sent yet
 		case <-n.beats:

@@ -215,12 +215,12 @@ func (l *life) lead(ctx context.Context, q *quorum, from names.Host, req leadReq
 }
 
 // propose has the leader carry out a command, and waits until this host sees the view after it.
-func (l *life) propose(ctx context.Context, c Command) (Host, error) {
+func (l *life) propose(ctx context.Context, c Command) error {
 	var a applied
 	if err := l.askLeader(ctx, leadPropose, c, &a); err != nil {
-		return Host{}, err
+		return err
 	}
-	return a.Host, l.await(ctx, func(v View) bool { return v.Seq >= a.Seq })
+	return l.await(ctx, func(v View) bool { return v.Seq >= a.Seq })
 }
 
 // token gives the current join token, a new one if the current one is over.

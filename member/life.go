@@ -81,7 +81,7 @@ func (l *life) self() Life { return Life{l.id.Number, l.id.Incarnation} }
 // start opens this host's copy of the registry, if it holds one, and starts the goroutines.
 func (l *life) start(holds, bootstrap bool) error {
 	if holds {
-		if _, err := l.stand(bootstrap); err != nil {
+		if err := l.stand(bootstrap); err != nil {
 			return err
 		}
 	}
@@ -108,25 +108,25 @@ func (l *life) begin(f func()) bool {
 
 // stand opens this host's copy of the registry if it is not open yet. It must not hold mu meanwhile: raft publishes a view
 // before it is open.
-func (l *life) stand(bootstrap bool) (*quorum, error) {
+func (l *life) stand(bootstrap bool) error {
 	l.standing.Lock()
 	defer l.standing.Unlock()
-	if q := l.getQuorum(); q != nil {
-		return q, nil
+	if l.getQuorum() != nil {
+		return nil
 	}
 	if l.ctx.Err() != nil {
-		return nil, refuse(errNone, "this host is leaving the cluster")
+		return refuse(errNone, "this host is leaving the cluster")
 	}
 	q, err := openQuorum(l.m.dir.registry(), l.id.Number, bootstrap, l.call, l.publish, l.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l.mu.Lock()
 	l.quorum = q
 	close(l.stood)
 	l.stood = make(chan struct{})
 	l.mu.Unlock()
-	return q, nil
+	return nil
 }
 
 // retire ends this host's copy of the registry for good.
@@ -219,7 +219,7 @@ func (l *life) publish(v View) {
 	l.m.deliver(v)
 	l.mu.Unlock()
 
-	l.heart.step(Viewed{v})
+	l.heart.note(Viewed{v})
 	l.fence(v)
 	me, known := v.Host(l.id.Number)
 	switch {
@@ -324,7 +324,7 @@ func (l *life) rejoin() {
 	}
 	for l.ctx.Err() == nil && !shown(l.View()) {
 		ctx, cancel := context.WithTimeout(l.ctx, raftApply)
-		_, err := l.propose(ctx, Command{Op: OpRejoin, Host: l.id.Number, Incarnation: l.id.Incarnation, Addr: l.id.Addr, Slots: l.m.cfg.Slots})
+		err := l.propose(ctx, Command{Op: OpRejoin, Host: l.id.Number, Incarnation: l.id.Incarnation, Addr: l.id.Addr, Slots: l.m.cfg.Slots})
 		cancel()
 		if err != nil {
 			l.log.Info("not back in the cluster yet", "cluster", l.id.Cluster, "error", err)

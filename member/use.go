@@ -67,8 +67,7 @@ func (m *Member) Drain(ctx context.Context, host names.Host, resume bool) error 
 	if resume {
 		c.Op = OpResume
 	}
-	_, err = l.propose(ctx, c)
-	return err
+	return l.propose(ctx, c)
 }
 
 // Ready waits until the view shows this host up in its present incarnation. It fails at once when this host belongs to no
@@ -170,8 +169,7 @@ func (m *Member) route(r *link.Router) {
 		return link.Reply{Header: header}, err
 	})
 	call(methodStand, func(l *life, _ context.Context, _ *link.Request) (link.Reply, error) {
-		_, err := l.stand(false)
-		return link.Reply{}, err
+		return link.Reply{}, l.stand(false)
 	})
 	call(methodView, func(l *life, _ context.Context, r *link.Request) (link.Reply, error) {
 		var views []View

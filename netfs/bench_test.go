@@ -62,11 +62,7 @@ func BenchmarkCompile(b *testing.B) {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		b.Skip("no gcc here")
 	}
-	work, err := os.MkdirTemp("/var/tmp", "netfs-bench")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = os.RemoveAll(work) })
+	work := b.TempDir()
 	put(b, filepath.Join(work, "t.c"), source(150))
 	h := newHome(b, "/")
 	x := h.mount(b)

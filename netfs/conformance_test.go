@@ -222,7 +222,7 @@ var conformance = map[string]func(d string) (string, error){
 		e1 := os.Symlink("a", s)
 		to, e2 := os.Readlink(s)
 		y, _ := os.ReadFile(s)
-		nl := func(f os.FileInfo) uint64 { return uint64(f.Sys().(*syscall.Stat_t).Nlink) }
+		nl := func(f os.FileInfo) any { return f.Sys().(*syscall.Stat_t).Nlink } // 32 or 64 bits
 		return fmt.Sprint(string(x), nl(st), os.SameFile(st, sb), nl(s2), e1, to, e2, string(y)), nil
 	},
 	"directory": func(d string) (string, error) {

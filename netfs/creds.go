@@ -69,7 +69,7 @@ func parseGroups(status []byte) []uint32 {
 			continue
 		}
 		var all []uint32
-		for _, f := range bytes.Fields(list) {
+		for f := range bytes.FieldsSeq(list) {
 			if g, err := strconv.ParseUint(string(f), 10, 32); err == nil {
 				all = append(all, uint32(g))
 			}

@@ -13,7 +13,6 @@ type dirReader struct {
 	fd  int
 	buf []byte
 	bp  []byte
-	eof bool
 }
 
 // next gives the next name (nil at the end), its type as S_IFMT bits, its inode and the offset behind it.

@@ -68,7 +68,7 @@ func TestNotMine(t *testing.T) {
 	if err := os.Chown(h.path("shared"), 0, 4242); err != nil {
 		t.Fatal(err)
 	}
-	base, err := os.MkdirTemp("/tmp", "netfs") // t.TempDir is closed to others
+	base, err := os.MkdirTemp("/tmp", "netfs") //nolint:usetesting // t.TempDir is closed to others
 	if err != nil {
 		t.Fatal(err)
 	}

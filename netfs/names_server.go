@@ -2,6 +2,7 @@ package netfs
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"syscall"
 
@@ -92,26 +93,26 @@ func (s *Server) lookup(ctx context.Context, c *client, op *fspb.Op, _ []byte) (
 	s.watchDir(dir)
 	res := &fspb.Result{}
 	x, err := s.child(dir, op.Name)
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		res.Entry, err = s.entry(ctx, c, x, op.Name)
 		s.files.put(x)
 		if err != nil {
 			return nil, nil, err
 		}
-	case syscall.ENOENT:
+	case errors.Is(err, syscall.ENOENT):
 		res.Entry = &fspb.Entry{Uncached: dir.m.volatile}
 	default:
 		return nil, nil, err
 	}
 	if op.Listing && !dir.m.volatile {
-		s.listing(ctx, c, dir, res)
+		s.listing(c, dir, res)
 	}
 	return res, nil, nil
 }
 
 // listing adds the whole directory to res if it is small enough; failing is no error, it is only not there then.
-func (s *Server) listing(ctx context.Context, c *client, dir *obj, res *fspb.Result) {
+func (s *Server) listing(c *client, dir *obj, res *fspb.Result) {
 	fd, err := unix.Open(procFD(dir.fd), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return

@@ -188,15 +188,13 @@ func (s *Server) attach(r *link.Request) (*client, uint64, error) {
 		return nil, 0, syscall.EHOSTDOWN
 	}
 	s.clients[r.From.Number] = c
-	s.bg.Add(1)
-	go func() {
-		defer s.bg.Done()
+	s.bg.Go(func() {
 		select {
 		case <-c.conn.Done():
 			s.drop(c)
 		case <-s.ctx.Done():
 		}
-	}()
+	})
 	return c, c.seq, nil
 }
 

@@ -93,9 +93,7 @@ func (m *Mount) Flush(ctx context.Context) error {
 	errs := make(chan error, len(all))
 	var wg sync.WaitGroup
 	for range min(parallel, len(all)) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for n := range next {
 				if ctx.Err() != nil {
 					errs <- ctx.Err()
@@ -105,7 +103,7 @@ func (m *Mount) Flush(ctx context.Context) error {
 					errs <- fmt.Errorf("%s: %w", n.name(), e)
 				}
 			}
-		}()
+		})
 	}
 	wg.Wait()
 	close(errs)

@@ -35,15 +35,6 @@ func CPUCapacity() (float64, error) {
 	return g.Capacity()
 }
 
-// CPUUsage gives the CPU time the host has used, all its processes together, since some moment in the past.
-func CPUUsage() (time.Duration, error) {
-	g, err := FindCPUGroup()
-	if err != nil {
-		return 0, err
-	}
-	return g.Usage()
-}
-
 // FindCPUGroup finds the groups, for Usage and Capacity to be asked often. They stay the same for the life of a host.
 func FindCPUGroup() (*CPUGroup, error) { return findCPUGroup(os.DirFS("/")) }
 
@@ -97,7 +88,7 @@ func (g *CPUGroup) first(dir, name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// Usage is as CPUUsage.
+// Usage gives the CPU time the host has used, all its processes together, since some moment in the past.
 func (g *CPUGroup) Usage() (time.Duration, error) {
 	b, err := fs.ReadFile(g.root, g.usage)
 	if err != nil {
@@ -166,8 +157,7 @@ func countCPUs(list string) int {
 }
 
 func errnoOf(err error) error {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno
 	}
 	return syscall.EIO

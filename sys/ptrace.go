@@ -33,9 +33,3 @@ func PtraceDetach(tid, signal int) error {
 	_, _, e := syscall.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_DETACH, uintptr(tid), 0, uintptr(signal), 0, 0)
 	return errnoErr(e)
 }
-
-// PtraceListen leaves a tracee in its group stop but lets it see SIGCONT.
-func PtraceListen(tid int) error {
-	_, _, e := syscall.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_LISTEN, uintptr(tid), 0, 0, 0, 0)
-	return errnoErr(e)
-}

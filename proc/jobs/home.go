@@ -87,8 +87,7 @@ func (h *Home) ServeExec(ctx context.Context, who control.Caller, c *control.Con
 	key := jobKey{req.Session, req.Job}
 	img, err := h.image(who, key, &req, files)
 	if err != nil {
-		var why refusal
-		if errors.As(err, &why) {
+		if why, ok := errors.AsType[refusal](err); ok {
 			return c.Send(control.JobEvent{Kind: control.JobRefused, Host: req.Host, Reason: string(why)})
 		}
 		return err

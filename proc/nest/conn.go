@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -62,7 +63,7 @@ func (c *conn) write(e *encoder, fds ...int) error {
 	}
 	c.send.Lock()
 	defer c.send.Unlock()
-	_, _, err := c.nc.WriteMsgUnix(append(body[:len(body):len(body)], flag), oob, nil)
+	_, _, err := c.nc.WriteMsgUnix(append(slices.Clip(body), flag), oob, nil)
 	return err
 }
 

@@ -102,7 +102,7 @@ func (n *Nest) Start(ctx context.Context, s Spec) (*Process, error) {
 	case <-n.done:
 		return nil, fmt.Errorf("nest of %s: start %s: the nest ended: %w", n.cfg.HomeName, s.Exe, syscall.ESRCH)
 	case <-ctx.Done():
-		p.Kill()
+		_ = p.Kill() // fails only if the nest ends, and the process with it
 		return nil, fmt.Errorf("nest of %s: start %s: %w", n.cfg.HomeName, s.Exe, context.Cause(ctx))
 	}
 }

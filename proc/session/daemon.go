@@ -58,8 +58,7 @@ func (d *daemon) serve() {
 		for _, f := range files {
 			f.Close()
 		}
-		var refused *control.Failure
-		if errors.As(err, &refused) {
+		if _, refused := errors.AsType[*control.Failure](err); refused {
 			continue
 		}
 		if err != nil {

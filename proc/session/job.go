@@ -160,8 +160,7 @@ func exchange(conn *control.Conn, req control.ExecRequest, files []*os.File) (co
 		return ev, stays("no daemon")
 	}
 	if _, err := conn.Receive(&ev); err != nil {
-		var f *control.Failure
-		if errors.As(err, &f) {
+		if f, ok := errors.AsType[*control.Failure](err); ok {
 			return ev, f
 		}
 		return ev, stays("no daemon")

@@ -229,7 +229,7 @@ func privileged() bool {
 func noFile() unix.Rlimit {
 	var raised, first unix.Rlimit
 	_ = unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &raised)
-	_ = syscall.Exec("", []string{""}, nil) //nolint:errcheck // ENOENT is what it is for
+	_ = syscall.Exec("", []string{""}, nil) // ENOENT is what it is for
 	_ = unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &first)
 	_ = unix.Prlimit(0, unix.RLIMIT_NOFILE, &raised, nil)
 	return first
