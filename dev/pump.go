@@ -45,7 +45,7 @@ func (p *pump) run(ctx context.Context) {
 				return true
 			}
 			n, rerr = p.read(int(fd))
-			if rerr == syscall.EAGAIN {
+			if errors.Is(rerr, syscall.EAGAIN) {
 				<-p.turn
 				return false
 			}

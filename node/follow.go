@@ -38,11 +38,8 @@ func (n *Node) follow(ctx context.Context) {
 				if !h.State.Up() || h.Incarnation != was.Incarnation {
 					n.cfg.Log.Info("a host is gone", "host", h.Name, "state", string(h.State))
 					n.files.DropClient(was.Number, was.Incarnation)
-					n.wg.Add(1)
-					go func() { // ending a nest may take seconds; the next view must not wait for it
-						defer n.wg.Done()
-						n.helper.LifeGone(was.Number, was.Incarnation)
-					}()
+					// Ending a nest may take seconds; the next view must not wait for it.
+					n.wg.Go(func() { n.helper.LifeGone(was.Number, was.Incarnation) })
 				}
 			}
 		}
@@ -53,11 +50,7 @@ func (n *Node) follow(ctx context.Context) {
 // and what they ran for it, so it does too.
 func (n *Node) died() {
 	n.cfg.Log.Warn("the others gave this host up: ending what it runs for them")
-	n.wg.Add(1)
-	go func() {
-		defer n.wg.Done()
-		n.helper.EndAll()
-	}()
+	n.wg.Go(n.helper.EndAll)
 }
 
 // warmTime bounds the making of nests that nobody waits for yet.
@@ -66,14 +59,12 @@ const warmTime = 30 * time.Second
 // warm makes nests ready on hosts, in the background.
 func (n *Node) warm(hosts []names.Host) {
 	for _, h := range hosts {
-		n.wg.Add(1)
-		go func() {
-			defer n.wg.Done()
+		n.wg.Go(func() {
 			ctx, cancel := context.WithTimeout(n.ctx, warmTime)
 			defer cancel()
 			if err := n.home.Warm(ctx, h); err != nil {
 				n.cfg.Log.Debug("warming a nest", "host", h, "err", err)
 			}
-		}()
+		})
 	}
 }

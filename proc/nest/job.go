@@ -132,7 +132,7 @@ func failure(p *sys.Program, fd int) error {
 	for {
 		n, err := unix.Read(fd, buf[:])
 		switch {
-		case err == syscall.EINTR:
+		case errors.Is(err, syscall.EINTR):
 			continue
 		case err != nil:
 			return fmt.Errorf("report pipe: %w", err)
@@ -154,7 +154,7 @@ func (s *server) reap() {
 		var ru unix.Rusage
 		pid, err := unix.Wait4(-1, &ws, unix.WUNTRACED|unix.WCONTINUED|unix.WALL, &ru)
 		switch {
-		case err == syscall.ECHILD:
+		case errors.Is(err, syscall.ECHILD):
 			s.mu.Lock()
 			for s.made == seen {
 				s.children.Wait()
