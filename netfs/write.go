@@ -21,7 +21,8 @@ type writeState struct {
 	mu     sync.Mutex
 	active atomic.Bool // something below is in use; lets readers pass without the lock
 
-	token bool // the home gave us the writes of this file
+	token bool   // the home gave us the writes of this file
+	epoch uint64 // by the connection of that number
 	ample bool // and has so much room that they may stay here behind close
 	gone  bool // the file lost its last name: nobody but its open descriptors will read it
 
@@ -135,10 +136,11 @@ func (n *node) granted(res *fspb.Result, since uint64, empty bool) {
 
 func (n *node) grantedLocked(res *fspb.Result, since uint64, empty bool) {
 	w := &n.w
+	epoch := n.fs.m.epoch.Load() // before touched, see attached
 	if !res.Write || n.fs.m.inval.touched(since, "", "", n.id) {
 		return
 	}
-	w.token, w.ample = true, res.Ample
+	w.token, w.epoch, w.ample = true, epoch, res.Ample
 	w.attr = res.GetEntry().GetAttr()
 	w.active.Store(true)
 	if empty {
@@ -152,6 +154,7 @@ func (n *node) write(off int64, data []byte, flags uint32) syscall.Errno {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.active.Store(true)
+	n.checkLocked()
 	if flags&(unix.O_APPEND|unix.O_DSYNC) != 0 || n.volatile {
 		if e := n.sendLocked(0); e != 0 {
 			return e
@@ -168,7 +171,7 @@ func (n *node) write(off int64, data []byte, flags uint32) syscall.Errno {
 	}
 	if !w.token {
 		since := n.fs.m.inval.mark()
-		res, _, e := n.fs.m.do("fs.acquire", &fspb.Op{Id: []byte(n.id)}, nil)
+		res, _, e := n.fs.m.send("fs.acquire", &fspb.Op{Id: []byte(n.id)}, nil)
 		if e != 0 {
 			return e
 		}
@@ -242,7 +245,13 @@ func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) sysc
 	if stamp != 0 {
 		op.Set = &fspb.Set{Mtime: proto.Int64(stamp)}
 	}
-	res, _, e := n.fs.m.do("fs.write", op, data)
+	tries := callTries
+	if flags&unix.O_APPEND != 0 {
+		tries = 1
+	}
+	ctx, cancel := context.WithTimeout(n.fs.m.ctx, callTime)
+	defer cancel()
+	res, _, e := n.fs.m.call(ctx, "fs.write", op, data, tries)
 	if e == 0 {
 		n.w.attr = res.GetEntry().GetAttr()
 	}
@@ -250,36 +259,56 @@ func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) sysc
 	return e
 }
 
-// sendLocked sends what is held. A piece that fails is not tried again: the error is the program's.
+// sendLocked sends what is held. What a home refuses is not tried again: the error is the program's. What it was not there
+// to take stays held.
 func (n *node) sendLocked(flags uint32) syscall.Errno {
 	w := &n.w
-	data, off := w.run, w.runOff
-	if w.known {
-		data, off = w.whole[w.lo:w.hi], w.lo
-	}
-	stamp := w.stamp
-	w.run, w.lo, w.hi, w.stamp = nil, 0, 0, 0
-	n.fs.held.del(n)
-	if len(data) == 0 && stamp == 0 {
+	if w.clean() {
+		n.fs.held.del(n)
 		if flags&writeDone != 0 && w.token {
-			_, _, _ = n.fs.m.do("fs.release", &fspb.Op{Id: []byte(n.id)}, nil)
+			_, _, _ = n.fs.m.send("fs.release", &fspb.Op{Id: []byte(n.id)}, nil)
 		}
 		return 0
 	}
-	for { // an empty one too, if all that is to be told is when the file was cut
-		k := min(len(data), maxData)
-		f := flags
-		t := stamp
-		if k < len(data) {
-			f, t = f&^writeDone, 0
+	for {
+		data, off := w.run, w.runOff
+		if w.known {
+			data, off = w.whole[w.lo:w.hi], w.lo
 		}
-		if e := n.callWrite(off, data[:k], f, t); e != 0 {
+		f, stamp := flags, w.stamp
+		if len(data) > maxData {
+			data = data[:maxData]
+			f, stamp = f&^writeDone, 0
+		}
+		e := n.callWrite(off, data, f, stamp) // an empty one too, if all that is to be told is when the file was cut
+		if e == syscall.EHOSTDOWN {
 			return e
 		}
-		data, off = data[k:], off+int64(k)
-		if len(data) == 0 {
-			return 0
+		if e == syscall.ESTALE {
+			// The file was removed while its bytes were on the way: nobody can read them any more, and a program that writes
+			// to a removed file is told of no error.
+			e = 0
 		}
+		w.sent(int64(len(data)), e != 0)
+		if w.clean() {
+			n.fs.held.del(n)
+			return e
+		}
+	}
+}
+
+// clean reports whether the home has everything.
+func (w *writeState) clean() bool { return len(w.run) == 0 && w.lo == w.hi && w.stamp == 0 }
+
+// sent takes the first n bytes that are held, or all, for sent.
+func (w *writeState) sent(n int64, all bool) {
+	if w.known {
+		w.lo += n
+	} else {
+		w.run, w.runOff = w.run[n:], w.runOff+n
+	}
+	if all || len(w.run) == 0 && w.lo == w.hi {
+		w.run, w.lo, w.hi, w.stamp = nil, 0, 0, 0
 	}
 }
 
@@ -291,6 +320,7 @@ func (n *node) flush(done bool) syscall.Errno {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	n.checkLocked()
 	if w.gone {
 		n.fs.held.del(n)
 		return 0
@@ -298,7 +328,11 @@ func (n *node) flush(done bool) syscall.Errno {
 	if !done || n.writers.Load() > 0 {
 		return w.told(n.sendLocked(0))
 	}
-	e := w.told(n.sendLocked(writeDone))
+	e := n.sendLocked(writeDone)
+	if e == syscall.EHOSTDOWN {
+		return e
+	}
+	e = w.told(e)
 	w.dropWhole(n)
 	w.token = false
 	w.active.Store(false)
@@ -373,11 +407,14 @@ func (fs *rawFS) recall(id string) {
 	w := &n.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	n.checkLocked()
 	if !w.token {
 		return
 	}
 	if e := n.sendLocked(0); e != 0 {
-		w.err = e
+		if e != syscall.EHOSTDOWN {
+			w.err = e
+		}
 		fs.held.add(n) // so that Flush finds it
 		fs.m.log.Warn("what was written here could not be handed over", "file", n.name(), "err", e)
 	}
@@ -422,13 +459,14 @@ func (n *node) local() *fspb.Attr {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	n.checkLocked()
 	if !w.token || !w.known || w.attr == nil {
 		return nil
 	}
 	return w.over(w.attr)
 }
 
-// lost is after the connection to the home was: what is held can be written by the next, but the token is void.
+// lost is after the connection to the home was: what is held can be written by the next, but all else is void.
 func (n *node) lost() {
 	n.dropData()
 	w := &n.w
@@ -436,8 +474,23 @@ func (n *node) lost() {
 		return
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	n.checkLocked()
+	w.mu.Unlock()
+}
+
+// checkLocked gives up the token if the connection that it came by is gone: others may have written since, so nothing
+// is known here but what is held back.
+func (n *node) checkLocked() {
+	w := &n.w
+	if !w.token || w.epoch == n.fs.m.epoch.Load() {
+		return
+	}
 	w.token = false
+	if !w.known || w.gone { // what has no name is nobody else's
+		return
+	}
+	w.run, w.runOff = append([]byte(nil), w.whole[w.lo:w.hi]...), w.lo
+	w.dropWhole(n)
 }
 
 // nowAt is the time by the home's clock.
