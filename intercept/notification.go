@@ -41,18 +41,39 @@ func (n *Notification) Fail(e syscall.Errno) {
 
 // AddFD puts a copy of f into the caller's table at number at, in place of what was there. It does not answer.
 func (n *Notification) AddFD(f *os.File, at int) error {
-	_, err := sys.SeccompAdd(n.l.fd, &sys.SeccompFD{ID: n.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SETFD, SrcFD: uint32(f.Fd()), NewFD: uint32(at)})
+	_, err := n.add(f, sys.SeccompFD{ID: n.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SETFD, NewFD: uint32(at)})
 	return err
 }
 
 // ReturnFD puts a copy of f, close-on-exec, into the caller's table at the lowest free number, which becomes the call's value.
+//
+// It does so in two steps. SECCOMP_ADDFD_FLAG_SEND would be one, but when a signal reaches us in the middle of it (the runtime's
+// own, a stop, the freezer) the kernel takes the descriptor back and lets the answer stand: the caller is told 0 and
+// has nothing.
 func (n *Notification) ReturnFD(f *os.File) error {
-	a := sys.SeccompFD{ID: n.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, SrcFD: uint32(f.Fd()), NewFDFlags: unix.O_CLOEXEC}
-	_, err := sys.SeccompAdd(n.l.fd, &a)
-	if errors.Is(err, syscall.EINPROGRESS) {
-		return nil // a signal of the runtime's interrupted us after it was done
+	at, err := n.add(f, sys.SeccompFD{ID: n.ID, NewFDFlags: unix.O_CLOEXEC})
+	if err != nil {
+		return err
 	}
-	return err
+	n.Return(int64(at))
+	return nil
+}
+
+// add keeps f's own mode: File.Fd would make its open file blocking for all who share it.
+func (n *Notification) add(f *os.File, a sys.SeccompFD) (at int, err error) {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	cerr := rc.Control(func(fd uintptr) {
+		a.SrcFD = uint32(fd)
+		for {
+			if at, err = sys.SeccompAdd(n.l.fd, &a); !errors.Is(err, syscall.EINTR) {
+				return
+			}
+		}
+	})
+	return at, errors.Join(cerr, err)
 }
 
 // Valid reports whether the caller still waits: what was read of it before is its own.
