@@ -90,7 +90,7 @@ func (b *Broker) refreshLocked(now time.Time) {
 }
 
 // ServeSession handles control.OpSession: it answers until the session closes its connection, then ends what is left of it.
-func (b *Broker) ServeSession(ctx context.Context, _ control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
+func (b *Broker) ServeSession(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
 	closeAll(files)
 	var req control.SessionRequest
 	if err := json.Unmarshal(body, &req); err != nil {
@@ -108,6 +108,7 @@ func (b *Broker) ServeSession(ctx context.Context, _ control.Caller, c *control.
 	b.last++
 	id := b.last
 	b.mu.Unlock()
+	b.cfg.Home.OpenSession(id, who.UID)
 	defer b.end(id)
 	if err := c.Send(control.SessionReply{Session: id, Home: name, CPUs: b.cfg.Cluster.CPUs()}); err != nil {
 		return nil // gone already

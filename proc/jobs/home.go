@@ -53,8 +53,9 @@ type HomeConfig struct {
 type Home struct {
 	cfg HomeConfig
 
-	mu   sync.Mutex
-	kept map[jobKey]*image // until the job has ended or its session has
+	mu       sync.Mutex        // guards what follows
+	sessions map[uint64]uint32 // those that are open, with the user of each
+	kept     map[jobKey]*image // until the job has ended or its session has
 }
 
 type jobKey struct{ session, job uint64 }
@@ -67,7 +68,27 @@ type image struct {
 
 // NewHome makes the home's end.
 func NewHome(cfg HomeConfig) *Home {
-	return &Home{cfg: cfg, kept: map[jobKey]*image{}}
+	return &Home{cfg: cfg, sessions: map[uint64]uint32{}, kept: map[jobKey]*image{}}
+}
+
+// OpenSession says that a session of the user begins; DropSession ends it.
+func (h *Home) OpenSession(session uint64, uid uint32) {
+	h.mu.Lock()
+	h.sessions[session] = uid
+	h.mu.Unlock()
+}
+
+// mayUse refuses whoever speaks of a session that is another user's, or none.
+func (h *Home) mayUse(session uint64, who control.Caller) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch uid, ok := h.sessions[session]; {
+	case !ok:
+		return fmt.Errorf("session %d is not open: %w", session, syscall.ESRCH)
+	case uid != who.UID:
+		return fmt.Errorf("session %d is another user's: %w", session, syscall.EPERM)
+	}
+	return nil
 }
 
 // ServeExec handles control.OpExec. It returns when the job has ended, was refused or lost, or the session is gone.
@@ -78,6 +99,10 @@ func (h *Home) ServeExec(ctx context.Context, who control.Caller, c *control.Con
 	if err := json.Unmarshal(body, &req); err != nil {
 		closeAll(files)
 		return fmt.Errorf("bad exec request: %w: %w", err, syscall.EINVAL)
+	}
+	if err := h.mayUse(req.Session, who); err != nil {
+		closeAll(files)
+		return err
 	}
 	conn, err := h.cfg.Links.Conn(ctx, req.Host)
 	if err != nil {
@@ -146,8 +171,15 @@ func (h *Home) image(who control.Caller, key jobKey, req *control.ExecRequest, f
 	x.Session, x.Job, x.Fds = req.Session, req.Job, desc
 	img := &image{exec: x, release: sync.OnceFunc(release)}
 	h.mu.Lock()
-	h.kept[key] = img
+	_, open := h.sessions[req.Session]
+	if open {
+		h.kept[key] = img
+	}
 	h.mu.Unlock()
+	if !open { // it ended meanwhile, and nobody would drop the image
+		img.release()
+		return nil, fmt.Errorf("session %d has ended: %w", req.Session, syscall.ESRCH)
+	}
 	return img, nil
 }
 
@@ -162,10 +194,11 @@ func (h *Home) Drop(session, job uint64) {
 	}
 }
 
-// DropSession forgets all images of a session.
+// DropSession forgets a session and all its images.
 func (h *Home) DropSession(session uint64) {
 	var gone []*image
 	h.mu.Lock()
+	delete(h.sessions, session)
 	for k, img := range h.kept {
 		if k.session == session {
 			gone = append(gone, img)

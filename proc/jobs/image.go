@@ -24,6 +24,7 @@ func (r refusal) Error() string { return string(r) }
 // status is what /proc/PID/status says of a process.
 type status struct {
 	state      byte
+	tracer     int // the thread that traces it
 	umask      uint32
 	uids, gids []uint32
 	groups     []uint32
@@ -54,6 +55,9 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 	if st.state != 't' {
 		return nil, fmt.Errorf("process %d is not stopped at its exec: %w", pid, unix.EBUSY)
 	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", who.Pid, st.tracer)); err != nil {
+		return nil, fmt.Errorf("process %d is not held by its session: %w", pid, unix.EPERM)
+	}
 	if err := mayGo(dir, st); err != nil {
 		return nil, err
 	}
@@ -78,12 +82,8 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 		return nil, fmt.Errorf("priority of process %d: %w", pid, err)
 	}
 	x.Nice = int32(20 - prio) // the system call gives 20-nice, to stay positive
-	for r := 0; r <= unix.RLIMIT_RTTIME; r++ {
-		var l unix.Rlimit
-		if err := unix.Prlimit(pid, r, nil, &l); err != nil {
-			return nil, fmt.Errorf("limit %d of process %d: %w", r, pid, err)
-		}
-		x.Rlimits = append(x.Rlimits, &jobspb.Rlimit{Resource: uint32(r), Cur: l.Cur, Max: l.Max})
+	if x.Rlimits, err = readLimits(dir + "/limits"); err != nil {
+		return nil, err
 	}
 	return x, nil
 }
@@ -181,6 +181,8 @@ func (st *status) set(key, value string) (err error) {
 		if value != "" {
 			st.state = value[0]
 		}
+	case "TracerPid":
+		st.tracer, err = strconv.Atoi(value)
 	case "Umask":
 		var u uint64
 		u, err = strconv.ParseUint(value, 8, 32)
