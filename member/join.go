@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -178,7 +179,10 @@ func (q *quorum) admit(a admission) (admitted, error) {
 		return admitted{}, refuse(errState, "bad certificate request: %v", err)
 	}
 	now := time.Now()
-	done, err := q.apply(Command{Op: OpJoin, At: now, Name: req.Name, Addr: req.Addr, Slots: req.Slots, Generation: s.Token.Generation})
+	request := sha256.Sum256(req.CSR)
+	done, err := q.apply(Command{
+		Op: OpJoin, At: now, Name: req.Name, Addr: req.Addr, Slots: req.Slots, Generation: s.Token.Generation, Request: request[:],
+	})
 	if err != nil {
 		return admitted{}, err
 	}

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -14,7 +15,7 @@ type Op string
 // The commands of the registry.
 const (
 	OpCreate  Op = "create"  // the cluster, with its first host: Cluster, CA, Token, Name, Addr, Slots
-	OpJoin    Op = "join"    // a new host: Name, Addr, Slots, Generation of the token it showed
+	OpJoin    Op = "join"    // a new host: Name, Addr, Slots, Generation of the token it showed, Request
 	OpRejoin  Op = "rejoin"  // a host's new life: Host, Incarnation, Addr, Slots
 	OpDrain   Op = "drain"   // Host takes no new jobs
 	OpResume  Op = "resume"  // Host takes jobs again
@@ -38,6 +39,7 @@ type Command struct {
 	CA          *CA               `json:"ca,omitempty"`
 	Token       *Secret           `json:"token,omitempty"`
 	Generation  uint64            `json:"generation,omitempty"`
+	Request     []byte            `json:"request,omitempty"` // tells one request to join from another
 }
 
 // CA is the cluster's certificate authority; voters hold its key.
@@ -63,6 +65,10 @@ type State struct {
 	Next  names.Host `json:"next"` // the next host number to give; numbers are never given twice
 	CA    CA         `json:"ca"`
 	Token Secret     `json:"token"`
+
+	// Joins has the request by which a host came in. A leader that is lost after the request was carried out and before its
+	// answer is asked for the same again, through another: it gets the same host, not a refusal because of its own name.
+	Joins map[names.Host][]byte `json:"joins,omitempty"`
 }
 
 // Apply carries out a command. It returns the host the command was about, as it is now, and whether there is a new view. An
@@ -159,6 +165,9 @@ func (s *State) join(c Command) (Host, bool, error) {
 		return Host{}, false, refuse(errToken, "the token expired at %s: print a new one with 'onehost token' on a member", s.Token.Expires.UTC().Format(time.RFC3339))
 	}
 	if old, known := s.View.ByName(c.Name); known {
+		if old.State.Up() && len(c.Request) > 0 && bytes.Equal(s.Joins[old.Number], c.Request) {
+			return old, false, nil
+		}
 		if old.State.Up() {
 			return Host{}, false, refuse(errTaken, "the name %s is in use by host %d at %s: choose another with --name, or 'onehost leave %s' first", c.Name, old.Number, old.Addr, c.Name)
 		}
@@ -171,7 +180,22 @@ func (s *State) join(c Command) (Host, bool, error) {
 	h := Host{Number: s.Next, Name: c.Name, Incarnation: 1, State: Alive, Since: c.At, Addr: c.Addr, Slots: c.Slots}
 	s.Next++
 	s.put(h)
+	if len(c.Request) > 0 {
+		s.remember(h.Number, c.Request)
+	}
 	return h, true, nil
+}
+
+// remember keeps the request of a host that came in, and forgets those of hosts that are gone. Snapshots share the map, so it
+// is copied.
+func (s *State) remember(n names.Host, request []byte) {
+	joins := map[names.Host][]byte{n: request}
+	for _, h := range s.View.Up() {
+		if r, ok := s.Joins[h.Number]; ok {
+			joins[h.Number] = r
+		}
+	}
+	s.Joins = joins
 }
 
 // put makes the next view, with h in it. Views are shared, so the list is copied.

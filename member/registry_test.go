@@ -22,6 +22,8 @@ func TestRegistry(t *testing.T) {
 	join := func(name string) Command {
 		return Command{Op: OpJoin, At: at, Name: names.HostName(name), Generation: 1}
 	}
+	first, second, fourth := join("h2"), join("h2"), join("h4")
+	first.Request, second.Request, fourth.Request = []byte{1}, []byte{2}, []byte{2}
 	for _, test := range []struct {
 		name     string
 		commands []Command
@@ -33,6 +35,11 @@ func TestRegistry(t *testing.T) {
 		{"create twice", []Command{create, create}, "view 1: h1=1.1*", "exists already", syscall.EINVAL},
 		{"join before create", []Command{join("h2")}, "view 0:", "create a cluster first", syscall.EINVAL},
 		{"join", []Command{create, join("h2")}, "view 2: h1=1.1* h2=2.1", "", 0},
+		{"asked again by the same", []Command{create, first, first}, "view 2: h1=1.1* h2=2.1", "", 0},
+		{"asked again by another", []Command{create, first, second}, "view 2: h1=1.1* h2=2.1", "the name h2 is in use by host 2", syscall.EEXIST},
+		{"asked again by the same when others came and left", []Command{
+			create, join("h2"), {Op: OpJoin, At: at, Name: "h3", Generation: 1, Request: []byte{3}}, fourth, {Op: OpLeave, Host: 2}, fourth,
+		}, "view 5: h1=1.1* h2=2.1(left) h3=3.1 h4=4.1", "", 0},
 		{"name in use", []Command{create, join("h1")}, "view 1: h1=1.1*", "the name h1 is in use by host 1", syscall.EEXIST},
 		{"name in use by a drained host", []Command{create, join("h2"), {Op: OpDrain, Host: 2}, join("h2")}, "view 3: h1=1.1* h2=2.1(drained)", "in use", syscall.EEXIST},
 		{"name of a failed host", []Command{create, join("h2"), {Op: OpFail, Host: 2, Incarnation: 1}, join("h2")}, "view 4: h1=1.1* h2=3.1", "", 0},
