@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/dev"
@@ -25,10 +26,14 @@ import (
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/netfs"
 	"github.com/onehost/onehost/proc/jobs"
+	"github.com/onehost/onehost/sys"
 )
 
 // errNoCluster answers what needs a cluster while there is none.
 var errNoCluster = fmt.Errorf("this host is in no cluster: 'onehost init NAME' makes one, 'onehost join ADDR --token T' joins one: %w", syscall.ENOTCONN)
+
+// timerSlack is how late the daemon's timers may be: heartbeats and deadlines count in hundreds of milliseconds.
+const timerSlack = 500 * time.Microsecond
 
 // Config is what a daemon is started with.
 type Config struct {
@@ -66,6 +71,9 @@ type Node struct {
 func Start(cfg Config) (_ *Node, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
+	}
+	if err := sys.SetTimerSlack(timerSlack); err != nil {
+		cfg.Log.Warn("timer slack", "err", err) // it costs CPU time, no more
 	}
 	n := &Node{cfg: cfg, router: link.NewRouter()}
 	ctx, cancel := context.WithCancel(context.Background())

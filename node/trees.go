@@ -73,7 +73,7 @@ func (t *trees) one(ctx context.Context, home names.Host, dir string, noOpen boo
 		return nil, err
 	}
 	return netfs.NewMount(ctx, netfs.MountConfig{
-		Home: home, Dir: dir, NoOpen: noOpen, Clients: t.clients, Log: t.n.cfg.Log,
+		Home: home, Dir: dir, NoOpen: noOpen, Clients: t.clients, Log: t.n.cfg.Log, Keep: append([]string{"dev", "proc", "sys"}, mostlyRead...),
 		Conn: func(ctx context.Context) (*link.Conn, error) { return t.n.member.Conn(ctx, home) },
 	})
 }
