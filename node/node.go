@@ -75,6 +75,9 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err := sys.SetTimerSlack(timerSlack); err != nil {
 		cfg.Log.Warn("timer slack", "err", err) // it costs CPU time, no more
 	}
+	if err := takePrecedence(); err != nil { // it works without, if later
+		cfg.Log.Warn("this daemon does not come before the programs of this host: jobs start and end later under load", "err", err)
+	}
 	n := &Node{cfg: cfg, router: link.NewRouter()}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.ctx, n.cancel = ctx, cancel

@@ -1,0 +1,40 @@
+package sys
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// SetNice gives every thread of this process a nice value; threads and children made later inherit it. Below the present
+// value it needs CAP_SYS_NICE (EACCES).
+func SetNice(nice int) error {
+	done := map[string]bool{}
+	for again := true; again; { // a thread made meanwhile by one that was not done yet is found in the next round
+		again = false
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		for _, t := range tasks {
+			tid, err := strconv.Atoi(t.Name())
+			if err != nil || done[t.Name()] {
+				continue
+			}
+			if err := unix.Setpriority(unix.PRIO_PROCESS, tid, nice); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
+			done[t.Name()], again = true, true
+		}
+	}
+	return nil
+}
+
+// Nice gives the nice value of the calling thread.
+func Nice() (int, error) {
+	n, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	return 20 - n, err // the system call gives 20-nice, to stay positive
+}

@@ -1,0 +1,48 @@
+package sys
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestSetNice runs in a copy of this program: the value cannot be taken back without privilege.
+func TestSetNice(t *testing.T) {
+	if os.Getenv("SYS_TEST") != "nice" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestSetNice$")
+		cmd.Env = append(os.Environ(), "SYS_TEST=nice")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	before, err := Nice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := before + 3
+	if err := SetNice(want); err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil || len(tasks) < 2 {
+		t.Fatalf("%d threads, %v", len(tasks), err)
+	}
+	for _, task := range tasks {
+		tid, err := strconv.Atoi(task.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := unix.Getpriority(unix.PRIO_PROCESS, tid); err != nil || 20-n != want {
+			t.Errorf("thread %d: nice %d, %v, want %d", tid, 20-n, err, want)
+		}
+	}
+	out, err := exec.Command("nice").Output()
+	if err != nil || strings.TrimSpace(string(out)) != strconv.Itoa(want) {
+		t.Errorf("a child's nice value: %q, %v, want %d", out, err, want)
+	}
+}
