@@ -86,8 +86,8 @@ func (fs *rawFS) Open(stop <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 }
 
 // Create makes a file and opens it.
-func (fs *rawFS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	n, res, since, st := fs.build("fs.create", &in.InHeader, name, &fspb.Op{Mode: in.Mode, Flags: in.Flags}, &out.EntryOut)
+func (fs *rawFS) Create(stop <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	n, res, since, st := fs.build("fs.create", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode, Flags: in.Flags}, &out.EntryOut)
 	if st != fuse.OK {
 		return st
 	}
@@ -112,13 +112,14 @@ func (fs *rawFS) created(n *node, flags uint32, res *fspb.Result, since uint64, 
 }
 
 // Tmpfile makes a file without a name.
-func (fs *rawFS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+func (fs *rawFS) Tmpfile(stop <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	dir := fs.node(in.NodeId)
 	if dir == nil {
 		return fuse.EPERM
 	}
 	since := fs.m.inval.mark()
-	res, _, e := fs.m.do("fs.tmpfile", &fspb.Op{Id: []byte(dir.id), Mode: in.Mode, Flags: in.Flags, Cred: fs.creds.of(&in.InHeader)}, nil)
+	res, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.tmpfile",
+		&fspb.Op{Id: []byte(dir.id), Mode: in.Mode, Flags: in.Flags, Cred: fs.creds.of(&in.InHeader)}, nil)
 	if e != 0 {
 		return fuse.Status(e)
 	}
@@ -145,7 +146,7 @@ func (fs *rawFS) Read(stop <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.R
 	if b, ok, e := n.readHeld(off, size); ok || e != 0 {
 		return readResult(b, e)
 	}
-	return readResult(n.read(stop, off, size))
+	return readResult(n.read(callerOf(stop, &in.InHeader), off, size))
 }
 
 // readResult is the answer to a READ: go-fuse sends data, if there is any, whatever the status says.
@@ -164,6 +165,7 @@ func (n *node) readHeld(off, size int64) ([]byte, bool, syscall.Errno) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	n.checkLocked()
 	if w.known {
 		end := min(off+size, int64(len(w.whole)))
 		if off >= end {
@@ -174,10 +176,10 @@ func (n *node) readHeld(off, size int64) ([]byte, bool, syscall.Errno) {
 	return nil, false, n.sendLocked(0)
 }
 
-func (n *node) read(stop <-chan struct{}, off, size int64) ([]byte, syscall.Errno) {
+func (n *node) read(by caller, off, size int64) ([]byte, syscall.Errno) {
 	m := n.fs.m
 	if n.volatile || n.w.active.Load() {
-		_, b, e := m.ask(stop, "fs.read", &fspb.Op{Id: []byte(n.id), Off: off, Len: size})
+		_, b, e := m.ask(by, "fs.read", &fspb.Op{Id: []byte(n.id), Off: off, Len: size})
 		return b, e
 	}
 	rd := &n.rd
@@ -190,12 +192,12 @@ func (n *node) read(stop <-chan struct{}, off, size int64) ([]byte, syscall.Errn
 	}
 	if off != 0 {
 		rd.mu.Unlock()
-		_, b, e := m.ask(stop, "fs.read", &fspb.Op{Id: []byte(n.id), Off: off, Len: size})
+		_, b, e := m.ask(by, "fs.read", &fspb.Op{Id: []byte(n.id), Off: off, Len: size})
 		return b, e
 	}
 	defer rd.mu.Unlock() // others that want the head wait for this one
 	since := m.inval.mark()
-	res, b, e := m.ask(stop, "fs.read", &fspb.Op{Id: []byte(n.id), Len: maxData})
+	res, b, e := m.ask(by, "fs.read", &fspb.Op{Id: []byte(n.id), Len: maxData})
 	if e != 0 {
 		return nil, e
 	}
@@ -278,7 +280,7 @@ func (fs *rawFS) Fsync(stop <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if e := n.flush(false); e != 0 {
 		return fuse.Status(e)
 	}
-	_, _, e := fs.m.do("fs.sync", &fspb.Op{Id: []byte(n.id), Flags: in.FsyncFlags}, nil)
+	_, _, e := fs.m.ask(callerOf(stop, &in.InHeader), "fs.sync", &fspb.Op{Id: []byte(n.id), Flags: in.FsyncFlags})
 	return fuse.Status(e)
 }
 
@@ -324,7 +326,7 @@ func (n *node) lastClosed() {
 		w.mu.Unlock()
 	}
 	if n.pinned.Swap(false) {
-		_, _, _ = n.fs.m.do("fs.unpin", &fspb.Op{Id: []byte(n.id)}, nil)
+		_, _, _ = n.fs.m.send("fs.unpin", &fspb.Op{Id: []byte(n.id)}, nil)
 	}
 }
 
@@ -344,7 +346,7 @@ func (fs *rawFS) GetAttr(stop <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 		return fuse.OK
 	}
 	since := fs.m.inval.mark()
-	res, _, e := fs.m.ask(stop, "fs.getattr", &fspb.Op{Id: []byte(n.id)})
+	res, _, e := fs.m.ask(callerOf(stop, &in.InHeader), "fs.getattr", &fspb.Op{Id: []byte(n.id)})
 	if e != 0 {
 		return fuse.Status(e)
 	}
@@ -360,7 +362,7 @@ func (fs *rawFS) attrOut(n *node, res *fspb.Result, since uint64, out *fuse.Attr
 }
 
 // SetAttr changes attributes. Cutting a file that is held here whole, and of which the home has nothing yet, stays here.
-func (fs *rawFS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+func (fs *rawFS) SetAttr(stop <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := fs.node(in.NodeId)
 	if n == nil {
 		return fuse.EPERM
@@ -377,13 +379,14 @@ func (fs *rawFS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOu
 	since := fs.m.inval.mark()
 	w := &n.w
 	w.mu.Lock()
+	n.checkLocked()
 	if w.active.Load() && !(sized && size == 0) {
 		if e := n.sendLocked(0); e != 0 {
 			w.mu.Unlock()
 			return fuse.Status(e)
 		}
 	}
-	res, _, e := fs.m.do("fs.setattr", &fspb.Op{Id: []byte(n.id), Set: set, Cred: fs.creds.of(&in.InHeader)}, nil)
+	res, _, e := fs.m.ask(callerOf(stop, &in.InHeader), "fs.setattr", &fspb.Op{Id: []byte(n.id), Set: set, Cred: fs.creds.of(&in.InHeader)})
 	if e == 0 {
 		if sized && w.active.Load() {
 			w.dropWhole(n)
@@ -412,6 +415,7 @@ func (n *node) cut(size int64) bool {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	n.checkLocked()
 	if !w.token || !w.known || !w.ample || w.attr == nil || w.attr.Size != 0 || size > maxWhole {
 		return false
 	}

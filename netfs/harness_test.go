@@ -55,7 +55,13 @@ var helperNumbers atomic.Uint32
 // mount gives the home's tree on a new helper.
 func (h *home) mount(t testing.TB, change ...func(*netfs.MountConfig)) *helper {
 	t.Helper()
-	num := names.Host(helperNumbers.Add(1)%1000 + 2)
+	return h.mountAs(t, h.nextHelper(), change...)
+}
+
+func (h *home) nextHelper() names.Host { return names.Host(helperNumbers.Add(1)%1000 + 2) }
+
+func (h *home) mountAs(t testing.TB, num names.Host, change ...func(*netfs.MountConfig)) *helper {
+	t.Helper()
 	clients := netfs.NewClients()
 	r := link.NewRouter()
 	clients.Register(r)

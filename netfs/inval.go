@@ -1,9 +1,7 @@
 package netfs
 
 import (
-	"context"
 	"sync"
-	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -17,6 +15,7 @@ type invalQueue struct {
 	wake    *sync.Cond
 	queue   []*fspb.Invals
 	applied uint64
+	base    uint64 // where the present connection began
 	waiters map[chan struct{}]uint64
 	closed  bool
 
@@ -73,6 +72,7 @@ func (q *invalQueue) restart(seq uint64, all bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.noteLocked("*", "", "")
+	q.base = seq
 	if all {
 		q.queue = []*fspb.Invals{{Seq: seq, Inval: []*fspb.Inval{{All: true}}}}
 		q.wake.Signal()
@@ -96,30 +96,6 @@ func (q *invalQueue) close() {
 	q.closed = true
 	q.wake.Broadcast()
 	q.mu.Unlock()
-}
-
-// Applied waits until every invalidation of the home up to seq (as Server.Drain gives it) has been applied here.
-func (m *Mount) Applied(ctx context.Context, seq uint64) error {
-	q := &m.inval
-	q.mu.Lock()
-	if q.applied >= seq {
-		q.mu.Unlock()
-		return nil
-	}
-	ch := make(chan struct{})
-	q.waiters[ch] = seq
-	q.mu.Unlock()
-	select {
-	case <-ch:
-		return nil
-	case <-m.ctx.Done():
-		return syscall.EHOSTDOWN
-	case <-ctx.Done():
-		q.mu.Lock()
-		delete(q.waiters, ch)
-		q.mu.Unlock()
-		return ctx.Err()
-	}
 }
 
 // received takes a note: the daemon's own caches forget at once, the kernel in turn. The order is what makes touched
@@ -198,8 +174,7 @@ func (fs *rawFS) forget(srv *fuse.Server, i *fspb.Inval) {
 	}
 	if i.Entry {
 		if dir := fs.find(string(i.Dir)); dir != nil {
-			fs.dropEdge(dir, string(i.Name))
-			_ = srv.EntryNotify(dir.nodeid, string(i.Name))
+			fs.expire(srv, dir, string(i.Name))
 		}
 	}
 	if len(i.Id) == 0 {
@@ -216,40 +191,43 @@ func (fs *rawFS) forget(srv *fuse.Server, i *fspb.Inval) {
 	}
 	if st := srv.InodeNotify(n.nodeid, off, 0); st == fuse.ENOENT {
 		for _, e := range fs.edgesOf(n) {
-			_ = srv.EntryNotify(e.dir.nodeid, e.name)
+			fs.expire(srv, e.dir, e.name)
 		}
 	}
+}
+
+// expire makes the kernel ask again for a name before it uses it. A name that is dropped instead takes with it what is
+// mounted on it, though it may name the same directory as before; the kernels that know no other way (before Linux 6.2) drop it.
+func (fs *rawFS) expire(srv *fuse.Server, dir *node, name string) {
+	if _, keep := fs.m.keep[name]; keep && dir.nodeid == fuse.FUSE_ROOT_ID {
+		return
+	}
+	fs.dropEdge(dir, name)
+	if fs.m.dev.expire {
+		_ = fs.m.dev.expireEntry(dir.nodeid, name) // ENOENT: the kernel does not know it
+		return
+	}
+	_ = srv.EntryNotify(dir.nodeid, name)
 }
 
 // forgetAll is for when events or notes were lost.
 func (fs *rawFS) forgetAll(srv *fuse.Server) {
 	fs.cache.clear()
-	type missing struct {
-		nodeid uint64
-		names  []string
-	}
 	var all []*node
-	var names []missing
+	var names []edge
 	fs.mu.Lock()
 	for _, n := range fs.nodes {
 		all = append(all, n)
-		m := missing{nodeid: n.nodeid}
 		for name := range n.children {
-			m.names = append(m.names, name)
+			names = append(names, edge{n, name})
 		}
 		for name := range n.negative {
-			m.names = append(m.names, name)
-		}
-		n.negative = nil
-		if len(m.names) > 0 {
-			names = append(names, m)
+			names = append(names, edge{n, name})
 		}
 	}
 	fs.mu.Unlock()
-	for _, m := range names {
-		for _, name := range m.names {
-			_ = srv.EntryNotify(m.nodeid, name)
-		}
+	for _, e := range names {
+		fs.expire(srv, e.dir, e.name)
 	}
 	for _, n := range all {
 		n.lost()

@@ -56,7 +56,7 @@ func (fs *rawFS) ReadDir(stop <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEnt
 	d := fs.dirs[key]
 	fs.mu.Unlock()
 	if d == nil || d.list == nil || in.Offset == 0 {
-		list, e := fs.list(stop, n)
+		list, e := fs.list(callerOf(stop, &in.InHeader), n)
 		if e != 0 {
 			return fuse.Status(e)
 		}
@@ -83,14 +83,14 @@ func (fs *rawFS) ReadDir(stop <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEnt
 	return fuse.OK
 }
 
-func (fs *rawFS) list(stop <-chan struct{}, n *node) ([]*fspb.Entry, syscall.Errno) {
+func (fs *rawFS) list(by caller, n *node) ([]*fspb.Entry, syscall.Errno) {
 	if all, ok := fs.cache.list(n.id); ok {
 		dots := []*fspb.Entry{{Name: []byte("."), Type: unix.S_IFDIR}, {Name: []byte(".."), Type: unix.S_IFDIR}}
 		return append(dots, all...), 0
 	}
 	var all []*fspb.Entry
 	for off := int64(0); ; {
-		res, _, e := fs.m.ask(stop, "fs.readdir", &fspb.Op{Id: []byte(n.id), Off: off})
+		res, _, e := fs.m.ask(by, "fs.readdir", &fspb.Op{Id: []byte(n.id), Off: off})
 		if e != 0 {
 			return nil, e
 		}
@@ -111,7 +111,7 @@ func (fs *rawFS) StatFs(stop <-chan struct{}, in *fuse.InHeader, out *fuse.Statf
 	if n == nil {
 		n = fs.node(fuse.FUSE_ROOT_ID)
 	}
-	res, _, e := fs.m.ask(stop, "fs.statfs", &fspb.Op{Id: []byte(n.id)})
+	res, _, e := fs.m.ask(callerOf(stop, in), "fs.statfs", &fspb.Op{Id: []byte(n.id)})
 	if e != 0 {
 		return fuse.Status(e)
 	}
@@ -122,7 +122,7 @@ func (fs *rawFS) StatFs(stop <-chan struct{}, in *fuse.InHeader, out *fuse.Statf
 	return fuse.OK
 }
 
-func (fs *rawFS) xattr(h *fuse.InHeader, op *fspb.Op, value []byte) ([]byte, fuse.Status) {
+func (fs *rawFS) xattr(stop <-chan struct{}, h *fuse.InHeader, op *fspb.Op, value []byte) ([]byte, fuse.Status) {
 	n := fs.node(h.NodeId)
 	if n == nil {
 		return nil, fuse.ENODATA
@@ -131,8 +131,13 @@ func (fs *rawFS) xattr(h *fuse.InHeader, op *fspb.Op, value []byte) ([]byte, fus
 		return nil, fuse.ENODATA // the kernel asks before each write whether there is something to take away; new files have none
 	}
 	op.Id, op.Cred = []byte(n.id), fs.creds.of(h)
-	_, b, e := fs.m.do("fs.xattr", op, value)
-	return b, fuse.Status(e)
+	by := callerOf(stop, h)
+	if op.Flags == xattrGet || op.Flags == xattrList {
+		_, b, e := fs.m.ask(by, "fs.xattr", op)
+		return b, fuse.Status(e)
+	}
+	_, _, e := fs.m.change(by, "fs.xattr", op, value)
+	return nil, fuse.Status(e)
 }
 
 func sized(b, dest []byte, st fuse.Status) (uint32, fuse.Status) {
@@ -148,37 +153,38 @@ func sized(b, dest []byte, st fuse.Status) (uint32, fuse.Status) {
 }
 
 // GetXAttr reads an extended attribute.
-func (fs *rawFS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	b, st := fs.xattr(h, &fspb.Op{Flags: xattrGet, Name: []byte(name)}, nil)
+func (fs *rawFS) GetXAttr(stop <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+	b, st := fs.xattr(stop, h, &fspb.Op{Flags: xattrGet, Name: []byte(name)}, nil)
 	return sized(b, dest, st)
 }
 
 // ListXAttr lists extended attributes.
-func (fs *rawFS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
-	b, st := fs.xattr(h, &fspb.Op{Flags: xattrList}, nil)
+func (fs *rawFS) ListXAttr(stop <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
+	b, st := fs.xattr(stop, h, &fspb.Op{Flags: xattrList}, nil)
 	return sized(b, dest, st)
 }
 
 // SetXAttr sets an extended attribute.
-func (fs *rawFS) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
-	_, st := fs.xattr(&in.InHeader, &fspb.Op{Flags: xattrSet, Name: []byte(name), Mode: in.Flags}, value)
+func (fs *rawFS) SetXAttr(stop <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
+	_, st := fs.xattr(stop, &in.InHeader, &fspb.Op{Flags: xattrSet, Name: []byte(name), Mode: in.Flags}, value)
 	return st
 }
 
 // RemoveXAttr removes an extended attribute.
-func (fs *rawFS) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	_, st := fs.xattr(h, &fspb.Op{Flags: xattrRemove, Name: []byte(name)}, nil)
+func (fs *rawFS) RemoveXAttr(stop <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	_, st := fs.xattr(stop, h, &fspb.Op{Flags: xattrRemove, Name: []byte(name)}, nil)
 	return st
 }
 
 // Fallocate gives a file room, or takes it.
-func (fs *rawFS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
+func (fs *rawFS) Fallocate(stop <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	n := fs.node(in.NodeId)
 	if n == nil {
 		return fuse.EPERM
 	}
 	return fuse.Status(n.atHome(func() syscall.Errno {
-		_, _, e := fs.m.do("fs.allocate", &fspb.Op{Id: []byte(n.id), Off: int64(in.Offset), Len: int64(in.Length), Flags: in.Mode}, nil)
+		_, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.allocate", &fspb.Op{Id: []byte(n.id), Off: int64(in.Offset),
+			Len: int64(in.Length), Flags: in.Mode}, nil)
 		return e
 	}))
 }
@@ -201,7 +207,7 @@ func (n *node) atHome(do func() syscall.Errno) syscall.Errno {
 }
 
 // CopyFileRange copies at home.
-func (fs *rawFS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
+func (fs *rawFS) CopyFileRange(stop <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
 	from, to := fs.node(in.NodeId), fs.node(in.NodeIdOut)
 	if from == nil || to == nil {
 		return 0, fuse.EINVAL
@@ -211,7 +217,7 @@ func (fs *rawFS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uin
 	}
 	var done int64
 	e := to.atHome(func() syscall.Errno {
-		res, _, e := fs.m.do("fs.copy", &fspb.Op{
+		res, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.copy", &fspb.Op{
 			Id: []byte(from.id), Id2: []byte(to.id), Off: int64(in.OffIn),
 			Off2: int64(in.OffOut), Len: int64(in.Len),
 		}, nil)
@@ -230,7 +236,7 @@ func (fs *rawFS) Lseek(stop <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOu
 	if e := n.flush(false); e != 0 {
 		return fuse.Status(e)
 	}
-	res, _, e := fs.m.ask(stop, "fs.seek", &fspb.Op{Id: []byte(n.id), Off: int64(in.Offset), Flags: in.Whence})
+	res, _, e := fs.m.ask(callerOf(stop, &in.InHeader), "fs.seek", &fspb.Op{Id: []byte(n.id), Off: int64(in.Offset), Flags: in.Whence})
 	out.Offset = uint64(res.GetN())
 	return fuse.Status(e)
 }
@@ -281,7 +287,7 @@ func (fs *rawFS) setLock(stop <-chan struct{}, in *fuse.LkIn, how uint32) fuse.S
 // unlock drops the locks of an owner that closes the file.
 func (fs *rawFS) unlock(n *node, owner uint64) {
 	if n.locked.Load() {
-		_, _, _ = fs.m.do("fs.lock", &fspb.Op{Id: []byte(n.id), Flags: lockDrop, Lock: &fspb.Lock{Owner: owner}}, nil)
+		_, _, _ = fs.m.send("fs.lock", &fspb.Op{Id: []byte(n.id), Flags: lockDrop, Lock: &fspb.Lock{Owner: owner}}, nil)
 	}
 }
 
@@ -331,6 +337,6 @@ func (fs *rawFS) closeFifo(fh uint64) bool {
 	fs.mu.Lock()
 	delete(fs.fifos, fh)
 	fs.mu.Unlock()
-	_, _, _ = fs.m.do("fs.fifo.close", &fspb.Op{Handle: h}, nil)
+	_, _, _ = fs.m.send("fs.fifo.close", &fspb.Op{Handle: h}, nil)
 	return true
 }

@@ -8,18 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/onehost/onehost/link"
 	"github.com/onehost/onehost/names"
-	"github.com/onehost/onehost/netfs/fspb"
 )
 
 // fsName is the kind of our mounts, as in fuse.onehost.
@@ -33,6 +31,7 @@ type MountConfig struct {
 	Clients *Clients                                  // takes the home's notes and recalls; registered with the router of Conn
 	NoOpen  bool                                      // for trees that are mostly read: open and close never leave the kernel
 	Subtree string                                    // the part of the home's tree to mount; default "/"
+	Keep    []string                                  // names in the root that others mount on: they are taken to stay what they are
 	Log     *slog.Logger                              // default: none
 }
 
@@ -43,6 +42,8 @@ type Mount struct {
 	num   uint64 // names this mount among those of this host
 	fs    *rawFS
 	srv   *fuse.Server
+	dev   *device
+	keep  map[string]struct{}
 	abort string // fusectl's abort file
 	dead  atomic.Bool
 	ctx   context.Context
@@ -51,7 +52,9 @@ type Mount struct {
 
 	connMu sync.Mutex // held while a new connection is attached
 	conn   atomic.Pointer[link.Conn]
-	clock  atomic.Int64 // the home's clock minus ours, ns
+	epoch  atomic.Uint64     // counts the connections: the home's grants are good for one
+	life   names.Incarnation // of the home; guarded by connMu
+	clock  atomic.Int64      // the home's clock minus ours, ns
 
 	inval invalQueue
 }
@@ -69,6 +72,10 @@ func NewMount(ctx context.Context, cfg MountConfig) (*Mount, error) {
 	m := &Mount{cfg: cfg, log: cfg.Log, num: mountNumbers.Add(1)}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.inval.init()
+	m.keep = make(map[string]struct{}, len(cfg.Keep))
+	for _, name := range cfg.Keep {
+		m.keep[strings.Trim(name, "/")] = struct{}{}
+	}
 	m.fs = newRawFS(m)
 	cfg.Clients.add(m)
 	fail := func(err error) (*Mount, error) {
@@ -79,26 +86,26 @@ func NewMount(ctx context.Context, cfg MountConfig) (*Mount, error) {
 	if _, err := m.attached(ctx); err != nil {
 		return fail(err)
 	}
-	opts := &fuse.MountOptions{
-		FsName: "host" + cfg.Home.String() + ":/" + cfg.Subtree, Name: fsName,
-		AllowOther: true, Options: []string{"default_permissions"},
-		DirectMountStrict: true, DirectMountFlags: unix.MS_NODEV | unix.MS_NOATIME,
-		MaxWrite: maxData, MaxReadAhead: maxData, MaxBackground: 64,
-		EnableLocks: true, EnableSymlinkCaching: true, ExplicitDataCacheControl: true, DisableReadDirPlus: true, DisableSplice: true,
-		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT,
-	}
-	srv, err := fuse.NewServer(m.fs, cfg.Dir, opts)
+	dev, magic, err := openDevice(cfg.Dir, "host"+cfg.Home.String()+":/"+cfg.Subtree)
 	if err != nil {
 		return fail(err)
 	}
-	m.srv = srv
-	m.bg.Add(2)
-	go func() { defer m.bg.Done(); srv.Serve() }()
-	go func() { defer m.bg.Done(); m.apply() }()
-	if err := srv.WaitMount(); err != nil {
+	m.dev = dev
+	m.srv, err = fuse.NewServer(m.fs, magic, &fuse.MountOptions{
+		Name: fsName, MaxWrite: maxData, MaxReadAhead: maxData, MaxBackground: 64,
+		EnableLocks: true, EnableSymlinkCaching: true, ExplicitDataCacheControl: true, DisableReadDirPlus: true, DisableSplice: true,
+		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT,
+	})
+	if err != nil {
 		_ = unix.Unmount(cfg.Dir, unix.MNT_DETACH)
+		dev.close()
 		return fail(err)
 	}
+	m.bg.Add(3)
+	go func() { defer m.bg.Done(); m.srv.Serve() }()
+	go func() { defer m.bg.Done(); m.apply() }()
+	go func() { defer m.bg.Done(); m.follow() }()
+	dev.served(cfg.Dir, m.srv.KernelSettings())
 	var st unix.Stat_t
 	if err := unix.Stat(cfg.Dir, &st); err == nil {
 		m.abort = abortFile(st.Dev)
@@ -160,151 +167,9 @@ func (m *Mount) Unmount(ctx context.Context) error {
 		m.Abort()
 		<-done
 	}
+	m.dev.close()
 	if err != nil {
 		return fmt.Errorf("unmount %s: %w", m.cfg.Dir, err)
 	}
 	return nil
-}
-
-// callTime bounds a call on a connection that lives but does not answer, as when the home's disk hangs.
-const callTime = 5 * time.Minute
-
-// graceTime is how long an idempotent call goes on after a signal. A signal that does not kill must not be seen by programs
-// that know no EINTR from files, and one that kills must not leave the process waiting.
-const graceTime = 2 * time.Second
-
-// do calls the home, whatever signals come.
-func (m *Mount) do(method string, op *fspb.Op, body []byte) (*fspb.Result, []byte, syscall.Errno) {
-	ctx, cancel := context.WithTimeout(m.ctx, callTime)
-	defer cancel()
-	return m.call(ctx, method, op, body)
-}
-
-// ask calls the home for something that may be asked twice.
-func (m *Mount) ask(stop <-chan struct{}, method string, op *fspb.Op) (*fspb.Result, []byte, syscall.Errno) {
-	res, b, e := m.call(stopCtx{m.ctx, stop}, method, op, nil)
-	if e == syscall.EINTR && m.ctx.Err() == nil {
-		ctx, cancel := context.WithTimeout(m.ctx, graceTime)
-		defer cancel()
-		res, b, e = m.call(ctx, method, op, nil)
-		if ctx.Err() != nil {
-			e = syscall.EINTR
-		}
-	}
-	return res, b, e
-}
-
-// wait calls the home until it answers or a signal comes.
-func (m *Mount) wait(stop <-chan struct{}, method string, op *fspb.Op, body []byte) (*fspb.Result, []byte, syscall.Errno) {
-	return m.call(stopCtx{m.ctx, stop}, method, op, body)
-}
-
-// stopCtx ends when a FUSE request is interrupted. It costs nothing to make.
-type stopCtx struct {
-	context.Context
-	stop <-chan struct{}
-}
-
-func (c stopCtx) Done() <-chan struct{} { return c.stop }
-
-func (c stopCtx) Err() error {
-	select {
-	case <-c.stop:
-		return context.Canceled
-	default:
-		return c.Context.Err()
-	}
-}
-
-func (m *Mount) call(ctx context.Context, method string, op *fspb.Op, body []byte) (*fspb.Result, []byte, syscall.Errno) {
-	op.Mount = m.num
-	h, err := proto.Marshal(op)
-	if err != nil {
-		return nil, nil, syscall.EIO
-	}
-	for try := 0; ; try++ {
-		if m.dead.Load() {
-			return nil, nil, syscall.EHOSTDOWN
-		}
-		conn, err := m.attached(ctx)
-		if err != nil {
-			return nil, nil, m.errno(ctx, err)
-		}
-		rep, err := conn.Call(ctx, method, h, body)
-		if err != nil {
-			var re *link.RemoteError
-			if errors.As(err, &re) && re.Errno == errDetached && try == 0 {
-				m.conn.CompareAndSwap(conn, nil)
-				continue
-			}
-			return nil, nil, m.errno(ctx, err)
-		}
-		res := &fspb.Result{}
-		if err := proto.Unmarshal(rep.Header, res); err != nil {
-			return nil, nil, syscall.EBADMSG
-		}
-		if res.Now != 0 {
-			m.clock.Store(res.Now - time.Now().UnixNano())
-		}
-		if err := conn.WaitNotes(ctx, "fs.inval"); err != nil { // what was sent before the reply comes before it
-			return nil, nil, m.errno(ctx, err)
-		}
-		return res, rep.Body, 0
-	}
-}
-
-func (m *Mount) errno(ctx context.Context, err error) syscall.Errno {
-	var e syscall.Errno
-	switch {
-	case m.dead.Load() || m.ctx.Err() != nil:
-		return syscall.EHOSTDOWN
-	case errors.Is(ctx.Err(), context.Canceled):
-		return syscall.EINTR
-	case errors.Is(err, link.ErrClosed), ctx.Err() != nil:
-		return syscall.EHOSTDOWN
-	case errors.As(err, &e) && e == syscall.ETIMEDOUT:
-		return syscall.EHOSTDOWN
-	case errors.As(err, &e):
-		return e
-	default:
-		return syscall.EIO
-	}
-}
-
-// attached gives a connection that the home knows this mount on. A new one means that notes may have been lost, so
-// everything kept is forgotten first.
-func (m *Mount) attached(ctx context.Context) (*link.Conn, error) {
-	if c := m.conn.Load(); c != nil {
-		select {
-		case <-c.Done():
-		default:
-			return c, nil
-		}
-	}
-	m.connMu.Lock()
-	defer m.connMu.Unlock()
-	conn, err := m.cfg.Conn(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", syscall.EHOSTDOWN, err)
-	}
-	old := m.conn.Load()
-	if old == conn {
-		return conn, nil
-	}
-	h, err := proto.Marshal(&fspb.Op{Mount: m.num, Name2: []byte(m.cfg.Subtree)})
-	if err != nil {
-		return nil, err
-	}
-	rep, err := conn.Call(ctx, "fs.attach", h, nil)
-	if err != nil {
-		return nil, err
-	}
-	res := &fspb.Result{}
-	if err := proto.Unmarshal(rep.Header, res); err != nil {
-		return nil, err
-	}
-	m.fs.setRoot(res.Entry)
-	m.inval.restart(res.Seq, m.srv != nil)
-	m.conn.Store(conn)
-	return conn, nil
 }

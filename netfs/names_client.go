@@ -39,7 +39,7 @@ func (fs *rawFS) Lookup(stop <-chan struct{}, h *fuse.InHeader, name string, out
 			}
 		}
 		since = fs.m.inval.mark()
-		res, _, e := fs.m.ask(stop, "fs.lookup", &fspb.Op{Id: []byte(dir.id), Name: []byte(name), Listing: listing})
+		res, _, e := fs.m.ask(callerOf(stop, h), "fs.lookup", &fspb.Op{Id: []byte(dir.id), Name: []byte(name), Listing: listing})
 		if e == 0 && listing {
 			fs.cache.store(dir.id, res, func(d, id string) bool { return fs.m.inval.touched(since, d, "", id) })
 		}
@@ -74,7 +74,7 @@ func (fs *rawFS) found(dir *node, name string, e *fspb.Entry, since uint64, out 
 }
 
 // build makes something called dir/name at home.
-func (fs *rawFS) build(method string, h *fuse.InHeader, name string, op *fspb.Op, out *fuse.EntryOut) (*node, *fspb.Result, uint64, fuse.Status) {
+func (fs *rawFS) build(method string, stop <-chan struct{}, h *fuse.InHeader, name string, op *fspb.Op, out *fuse.EntryOut) (*node, *fspb.Result, uint64, fuse.Status) {
 	dir := fs.node(h.NodeId)
 	if dir == nil || fs.ships.owns(h.NodeId) {
 		return nil, nil, 0, fuse.EPERM
@@ -84,7 +84,7 @@ func (fs *rawFS) build(method string, h *fuse.InHeader, name string, op *fspb.Op
 	}
 	op.Name, op.Cred = []byte(name), fs.creds.of(h)
 	since := fs.m.inval.mark()
-	res, _, e := fs.m.do(method, op, nil)
+	res, _, e := fs.m.change(callerOf(stop, h), method, op, nil)
 	if e != 0 {
 		return nil, nil, 0, fuse.Status(e)
 	}
@@ -97,25 +97,25 @@ func (fs *rawFS) build(method string, h *fuse.InHeader, name string, op *fspb.Op
 }
 
 // Mkdir makes a directory; the kernel has applied the umask.
-func (fs *rawFS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	_, _, _, st := fs.build("fs.mkdir", &in.InHeader, name, &fspb.Op{Mode: in.Mode}, out)
+func (fs *rawFS) Mkdir(stop <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	_, _, _, st := fs.build("fs.mkdir", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode}, out)
 	return st
 }
 
 // Mknod makes a fifo, a socket, a device node or a regular file at home.
-func (fs *rawFS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	_, _, _, st := fs.build("fs.mknod", &in.InHeader, name, &fspb.Op{Mode: in.Mode, Rdev: in.Rdev}, out)
+func (fs *rawFS) Mknod(stop <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	_, _, _, st := fs.build("fs.mknod", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode, Rdev: in.Rdev}, out)
 	return st
 }
 
 // Symlink makes a symbolic link.
-func (fs *rawFS) Symlink(_ <-chan struct{}, h *fuse.InHeader, to, name string, out *fuse.EntryOut) fuse.Status {
-	_, _, _, st := fs.build("fs.symlink", h, name, &fspb.Op{Name2: []byte(to)}, out)
+func (fs *rawFS) Symlink(stop <-chan struct{}, h *fuse.InHeader, to, name string, out *fuse.EntryOut) fuse.Status {
+	_, _, _, st := fs.build("fs.symlink", stop, h, name, &fspb.Op{Name2: []byte(to)}, out)
 	return st
 }
 
 // Link gives a file another name.
-func (fs *rawFS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+func (fs *rawFS) Link(stop <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
 	n, dir := fs.node(in.Oldnodeid), fs.node(in.NodeId)
 	if n == nil || dir == nil {
 		return fuse.EPERM
@@ -123,7 +123,7 @@ func (fs *rawFS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse
 	if e := n.flush(false); e != 0 {
 		return fuse.Status(e)
 	}
-	_, res, _, st := fs.build("fs.link", &in.InHeader, name, &fspb.Op{Id: []byte(n.id), Id2: []byte(dir.id)}, out)
+	_, res, _, st := fs.build("fs.link", stop, &in.InHeader, name, &fspb.Op{Id: []byte(n.id), Id2: []byte(dir.id)}, out)
 	if st == fuse.OK {
 		n.w.mu.Lock()
 		if n.w.attr != nil {
@@ -140,7 +140,7 @@ func (fs *rawFS) Readlink(stop <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.
 	if n == nil {
 		return nil, fuse.Status(syscall.ESTALE)
 	}
-	_, b, e := fs.m.ask(stop, "fs.readlink", &fspb.Op{Id: []byte(n.id)})
+	_, b, e := fs.m.ask(callerOf(stop, h), "fs.readlink", &fspb.Op{Id: []byte(n.id)})
 	return b, fuse.Status(e)
 }
 
@@ -153,16 +153,16 @@ func (n *node) pin() bool {
 }
 
 // Unlink removes a name. What was written to a file that goes with its last name never crosses the link.
-func (fs *rawFS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return fs.remove(h, name, 0)
+func (fs *rawFS) Unlink(stop <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return fs.remove(stop, h, name, 0)
 }
 
 // Rmdir removes a directory.
-func (fs *rawFS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return fs.remove(h, name, unix.AT_REMOVEDIR)
+func (fs *rawFS) Rmdir(stop <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return fs.remove(stop, h, name, unix.AT_REMOVEDIR)
 }
 
-func (fs *rawFS) remove(h *fuse.InHeader, name string, flags uint32) fuse.Status {
+func (fs *rawFS) remove(stop <-chan struct{}, h *fuse.InHeader, name string, flags uint32) fuse.Status {
 	dir := fs.node(h.NodeId)
 	if dir == nil {
 		return fuse.EPERM
@@ -172,7 +172,7 @@ func (fs *rawFS) remove(h *fuse.InHeader, name string, flags uint32) fuse.Status
 	if flags == 0 {
 		op.Pin = v.pin()
 	}
-	_, _, e := fs.m.do("fs.unlink", op, nil)
+	_, _, e := fs.m.change(callerOf(stop, h), "fs.unlink", op, nil)
 	if e != 0 {
 		if op.Pin {
 			v.pinned.Store(false)
@@ -189,7 +189,7 @@ func (fs *rawFS) remove(h *fuse.InHeader, name string, flags uint32) fuse.Status
 }
 
 // Rename moves a name, with the flags of renameat2.
-func (fs *rawFS) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
+func (fs *rawFS) Rename(stop <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
 	dir, dir2 := fs.node(in.NodeId), fs.node(in.Newdir)
 	if dir == nil || dir2 == nil {
 		return fuse.EPERM
@@ -202,7 +202,7 @@ func (fs *rawFS) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) f
 	if in.Flags&unix.RENAME_EXCHANGE == 0 {
 		op.Pin = v.pin()
 	}
-	if _, _, e := fs.m.do("fs.rename", op, nil); e != 0 {
+	if _, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.rename", op, nil); e != 0 {
 		if op.Pin {
 			v.pinned.Store(false)
 		}

@@ -30,7 +30,18 @@ func (s *Server) Register(r *link.Router) {
 			if c == nil {
 				return link.Reply{}, errDetached
 			}
-			return serve(ctx, c, r, m)
+			if !changing[name] && name != "fs.write" {
+				return serve(ctx, c, r, m)
+			}
+			if !c.begin() {
+				return link.Reply{}, errDetached
+			}
+			defer c.busy.Done()
+			rep, err := serve(ctx, c, r, m)
+			if changing[name] && ctx.Err() != nil {
+				s.unheard(c, r)
+			}
+			return rep, err
 		})
 	}
 	r.HandleCall("fs.attach", func(ctx context.Context, r *link.Request) (link.Reply, error) {
@@ -46,6 +57,40 @@ func (s *Server) Register(r *link.Router) {
 			return res, b, err
 		})
 	})
+}
+
+// changing is the calls whose author is told of nothing, because he knows by the answer.
+var changing = map[string]bool{"fs.mkdir": true, "fs.mknod": true, "fs.symlink": true, "fs.link": true, "fs.unlink": true,
+	"fs.rename": true, "fs.create": true, "fs.setattr": true, "fs.allocate": true, "fs.copy": true, "fs.xattr": true}
+
+// unheard tells the author of a change who gave up before the answer came.
+func (s *Server) unheard(c *client, r *link.Request) {
+	op := &fspb.Op{}
+	if err := proto.Unmarshal(r.Header, op); err != nil {
+		return // it was refused for that
+	}
+	invs := []*fspb.Inval{{Id: op.Id, Attr: true, Data: true}}
+	if len(op.Name) > 0 {
+		invs = append(invs, &fspb.Inval{Dir: op.Id, Name: op.Name, Entry: true})
+	}
+	if len(op.Id2) > 0 {
+		invs = append(invs, &fspb.Inval{Dir: op.Id2, Name: op.Name2, Entry: true}, &fspb.Inval{Dir: op.Id2, Name: op.Name, Entry: true},
+			&fspb.Inval{Id: op.Id2, Attr: true, Data: true})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noteLocked(c.holder(), invs...)
+}
+
+// begin counts a change, unless the client is gone.
+func (c *client) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return false
+	}
+	c.busy.Add(1)
+	return true
 }
 
 // errDetached says that the server does not know the caller's mount: it came by another connection.

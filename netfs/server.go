@@ -43,6 +43,7 @@ type Server struct {
 	mu      sync.Mutex // guards what follows; client.mu is taken inside it, nothing else
 	clients map[names.Host]*client
 	tokens  *token.Table
+	high    uint64 // no connection that is over got a higher number
 	reqs    uint64
 	waiting map[uint64]chan struct{}
 	closed  bool
@@ -52,6 +53,8 @@ type Server struct {
 type client struct {
 	peer link.Peer
 	conn *link.Conn
+	over chan struct{}  // closed when gone
+	busy sync.WaitGroup // changes under way; added to under mu, while not gone
 
 	mu     sync.Mutex
 	seq    uint64
@@ -132,7 +135,8 @@ func (s *Server) Close() error {
 }
 
 // Drain turns every change made at home before the call into invalidations, and returns the number of the last
-// invalidation queued to host to; Mount.Applied at that host waits for it. It waits for no host.
+// invalidation queued to host to; Mount.Applied at that host waits for it. It waits for no host. For a host that has nothing
+// of ours, or has lost its connection, it is a number that only a mount attached afresh reaches.
 func (s *Server) Drain(ctx context.Context, to names.Host) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -144,7 +148,7 @@ func (s *Server) Drain(ctx context.Context, to names.Host) (uint64, error) {
 	defer s.mu.Unlock()
 	c := s.clients[to]
 	if c == nil {
-		return 0, nil // it has nothing of ours yet
+		return s.high + 1, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -176,17 +180,19 @@ func (s *Server) attach(r *link.Request) (*client, uint64, error) {
 	s.mu.Unlock()
 	c := &client{
 		peer: r.From, conn: r.Conn, mounts: 1, pins: make(map[string]*obj), fifos: make(map[uint64]*fifo),
-		locks: make(map[lockKey]int), seq: uint64(time.Now().UnixNano()),
+		locks: make(map[lockKey]int), over: make(chan struct{}),
 	}
 	if old != nil {
 		s.drop(old)
-		c.seq = max(c.seq, old.seq+1)
+		old.busy.Wait() // what it still writes must not come after what it writes by the new connection
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, 0, syscall.EHOSTDOWN
 	}
+	s.high = max(s.high+1, uint64(time.Now().UnixNano()))
+	c.seq = s.high
 	s.clients[r.From.Number] = c
 	s.bg.Go(func() {
 		select {
@@ -215,6 +221,8 @@ func (s *Server) drop(c *client) {
 		return
 	}
 	c.gone = true
+	close(c.over)
+	seq := c.seq
 	pins, fifos, locks := c.pins, c.fifos, c.locks
 	c.pins, c.fifos, c.locks = nil, nil, nil
 	c.mu.Unlock()
@@ -228,6 +236,7 @@ func (s *Server) drop(c *client) {
 		_ = unix.Close(fd)
 	}
 	s.mu.Lock()
+	s.high = max(s.high, seq)
 	if s.clients[c.peer.Number] == c {
 		delete(s.clients, c.peer.Number)
 	}
@@ -238,8 +247,9 @@ func (s *Server) drop(c *client) {
 // acquire gets mode on the file for c, or for the home if c is nil. It waits for at most one writer to hand over.
 func (s *Server) acquire(ctx context.Context, c *client, id string, mode token.Mode) error {
 	h := token.Home
+	var over chan struct{}
 	if c != nil {
-		h = c.holder()
+		h, over = c.holder(), c.over
 	}
 	o := token.Object(id)
 	s.mu.Lock()
@@ -259,6 +269,8 @@ func (s *Server) acquire(ctx context.Context, c *client, id string, mode token.M
 	select {
 	case <-ch:
 		return nil
+	case <-over:
+		return errDetached
 	case <-ctx.Done():
 		return syscall.EINTR
 	}

@@ -418,9 +418,9 @@ func (fs *rawFS) recall(id string) {
 		fs.held.add(n) // so that Flush finds it
 		fs.m.log.Warn("what was written here could not be handed over", "file", n.name(), "err", e)
 	}
-	w.dropWhole(n)
+	w.keepRun(n)
 	w.token = false
-	w.active.Store(n.writers.Load() > 0)
+	w.active.Store(n.writers.Load() > 0 || !w.clean())
 }
 
 // ours puts what is held here over the home's attributes.
@@ -489,7 +489,17 @@ func (n *node) checkLocked() {
 	if !w.known || w.gone { // what has no name is nobody else's
 		return
 	}
-	w.run, w.runOff = append([]byte(nil), w.whole[w.lo:w.hi]...), w.lo
+	w.keepRun(n)
+}
+
+// keepRun stops keeping the file whole, but not what is not at home yet.
+func (w *writeState) keepRun(n *node) {
+	if !w.known {
+		return
+	}
+	if w.lo < w.hi {
+		w.run, w.runOff = w.whole[w.lo:w.hi:w.hi], w.lo
+	}
 	w.dropWhole(n)
 }
 
