@@ -110,6 +110,10 @@ func (b *Broker) ServeSession(ctx context.Context, who control.Caller, c *contro
 	b.mu.Unlock()
 	b.cfg.Home.OpenSession(id, who.UID)
 	defer b.end(id)
+	ctx, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer cancel()
 	if err := c.Send(control.SessionReply{Session: id, Home: name, CPUs: b.cfg.Cluster.CPUs()}); err != nil {
 		return nil // gone already
 	}
@@ -128,8 +132,36 @@ func (b *Broker) ServeSession(ctx context.Context, who control.Caller, c *contro
 			b.cfg.Home.Drop(id, p.Release.Job)
 			continue
 		}
-		if err := c.Send(b.place(id, &req, allowed, &p)); err != nil {
+		reply := b.place(id, &req, allowed, &p)
+		if reply.Refused {
+			waiting.Go(func() { _ = c.Send(b.await(ctx, id, &req, allowed, &p)) }) // a session that is gone is seen above
+			continue
+		}
+		if err := c.Send(reply); err != nil {
 			return nil
+		}
+	}
+}
+
+// hostTime is how long a job that may not run at home waits for a host: one that has just joined has not told its load yet, one
+// that crashed may come again.
+const hostTime = 3 * time.Second
+
+// await asks again until a host takes the job, at most for hostTime.
+func (b *Broker) await(ctx context.Context, session uint64, req *control.SessionRequest, allowed []names.Host, p *control.PlaceRequest) control.PlaceReply {
+	ctx, cancel := context.WithTimeout(ctx, hostTime)
+	defer cancel()
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for {
+		reply := b.place(session, req, allowed, p)
+		if !reply.Refused {
+			return reply
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return reply
 		}
 	}
 }
