@@ -11,5 +11,7 @@
 // Order at the end of a job, on which make relies: its output has been forwarded, its writes are at the home, the
 // descriptors the home kept for it are closed; then the status is told.
 //
+// What jobs leave running when they end, daemons and background processes, lives as long as their session, as at home.
+//
 // Locks: Home.mu, Helper.mu and Broker.mu are leaves; nothing blocks under them.
 package jobs

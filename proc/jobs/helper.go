@@ -66,6 +66,7 @@ type home struct {
 	err         error
 	tree        Tree
 	nest        *nest.Nest
+	left        map[uint64][]*nest.Process // by session: ended jobs with descendants that live; guarded by Helper.mu
 }
 
 // NewHelper makes the helper's end.
@@ -77,6 +78,7 @@ func NewHelper(cfg HelperConfig) *Helper {
 func (h *Helper) Register(r *link.Router) {
 	r.HandleStream(Method, h.serve)
 	r.HandleCall(WarmMethod, h.serveWarm)
+	r.HandleCall(endMethod, h.serveEnd)
 }
 
 // Jobs says how many jobs run here now.
@@ -169,6 +171,9 @@ func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jo
 		case nest.Continued:
 			_ = send(&jobspb.Event{Kind: jobspb.Event_CONTINUED})
 		case nest.Exited:
+			if ev.Left {
+				h.leave(hm, x.Session, p) // before the home can know of the end, and end the session
+			}
 			_ = send(h.ended(ctx, hm, set, ev)) // a home that is gone needs no status
 			return nil
 		case nest.Lost:

@@ -53,8 +53,8 @@ type HomeConfig struct {
 type Home struct {
 	cfg HomeConfig
 
-	mu       sync.Mutex        // guards what follows
-	sessions map[uint64]uint32 // those that are open, with the user of each
+	mu       sync.Mutex // guards what follows
+	sessions map[uint64]*openSession
 	kept     map[jobKey]*image // until the job has ended or its session has
 }
 
@@ -68,13 +68,13 @@ type image struct {
 
 // NewHome makes the home's end.
 func NewHome(cfg HomeConfig) *Home {
-	return &Home{cfg: cfg, sessions: map[uint64]uint32{}, kept: map[jobKey]*image{}}
+	return &Home{cfg: cfg, sessions: map[uint64]*openSession{}, kept: map[jobKey]*image{}}
 }
 
 // OpenSession says that a session of the user begins; DropSession ends it.
 func (h *Home) OpenSession(session uint64, uid uint32) {
 	h.mu.Lock()
-	h.sessions[session] = uid
+	h.sessions[session] = &openSession{uid: uid, hosts: map[names.Host]bool{}}
 	h.mu.Unlock()
 }
 
@@ -82,10 +82,10 @@ func (h *Home) OpenSession(session uint64, uid uint32) {
 func (h *Home) mayUse(session uint64, who control.Caller) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch uid, ok := h.sessions[session]; {
-	case !ok:
+	switch s := h.sessions[session]; {
+	case s == nil:
 		return fmt.Errorf("session %d is not open: %w", session, syscall.ESRCH)
-	case uid != who.UID:
+	case s.uid != who.UID:
 		return fmt.Errorf("session %d is another user's: %w", session, syscall.EPERM)
 	}
 	return nil
@@ -194,10 +194,12 @@ func (h *Home) Drop(session, job uint64) {
 	}
 }
 
-// DropSession forgets a session and all its images.
+// DropSession forgets a session and all its images, and ends what its jobs left on other hosts. It waits for them, some seconds at
+// most.
 func (h *Home) DropSession(session uint64) {
 	var gone []*image
 	h.mu.Lock()
+	s := h.sessions[session]
 	delete(h.sessions, session)
 	for k, img := range h.kept {
 		if k.session == session {
@@ -208,6 +210,9 @@ func (h *Home) DropSession(session uint64) {
 	h.mu.Unlock()
 	for _, img := range gone {
 		img.release()
+	}
+	if s != nil {
+		h.endElsewhere(session, s)
 	}
 }
 
@@ -231,6 +236,7 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, req 
 	if err != nil {
 		return lost(err)
 	}
+	h.sent(req.Session, req.Host)
 	s, err := conn.Open(ctx, Method, nil, data)
 	if err != nil {
 		return lost(err)

@@ -207,7 +207,7 @@ func duration(t unix.Timeval) time.Duration { return time.Duration(t.Nano()) }
 func (s *server) tell(j *job, ev *Event) {
 	if ev.Kind == Exited {
 		s.mu.Lock()
-		s.endLocked(j)
+		ev.Left = !s.endLocked(j)
 		s.mu.Unlock()
 	}
 	e := newMessage(msgEvent)
@@ -216,11 +216,14 @@ func (s *server) tell(j *job, ev *Event) {
 	_ = s.conn.write(e)
 }
 
-func (s *server) endLocked(j *job) {
+// endLocked ends a job whose process has ended, and reports whether nothing of it is left.
+func (s *server) endLocked(j *job) bool {
 	j.state = jobEnded
-	if s.groups.collect(j.group) {
+	empty := s.groups.collect(j.group)
+	if empty {
 		delete(s.jobs, j.id)
 	}
+	return empty
 }
 
 // signal sends a signal to the process of a job or to its process group.

@@ -36,7 +36,7 @@ func TestMissingMountPoints(t *testing.T) {
 	s := base()
 	s.Exe, s.Argv = "/list", []string{"list", listArg}
 	if _, err := n.Start(t.Context(), s); errors.Is(err, syscall.ENOENT) {
-		t.Skip("needs a static test binary: CGO_ENABLED=0")
+		t.Skip("needs CGO_ENABLED=0: a test program that is static")
 	}
 	if ws, out := start(t, n, s).end(t); ws != 0 || out != "[- list] <nil>\n" {
 		t.Errorf("%q, status %#x", out, int(ws))

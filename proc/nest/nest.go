@@ -195,7 +195,7 @@ func (n *Nest) receive(ready chan<- error) {
 			p := n.process(d.uint())
 			ev := Event{
 				Kind: int(d.uint()), Status: syscall.WaitStatus(d.uint()),
-				User: time.Duration(d.int()), System: time.Duration(d.int()), MaxRSS: d.int(),
+				User: time.Duration(d.int()), System: time.Duration(d.int()), MaxRSS: d.int(), Left: d.bool(),
 			}
 			if p != nil {
 				if ev.Kind == Exited {

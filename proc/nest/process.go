@@ -57,6 +57,8 @@ type Event struct {
 	// CPU time and the largest resident set (in kB) of the process and of the descendants it waited for.
 	User, System time.Duration
 	MaxRSS       int64
+	// Left, of Exited: descendants of the process live on. Kill ends them.
+	Left bool
 }
 
 // Process is one started process.

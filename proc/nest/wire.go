@@ -207,4 +207,5 @@ func (ev *Event) encode(e *encoder) {
 	e.int(int64(ev.User))
 	e.int(int64(ev.System))
 	e.int(ev.MaxRSS)
+	e.bool(ev.Left)
 }

@@ -1,0 +1,79 @@
+package jobs
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/proc/nest"
+)
+
+// endMethod is the call by which a home tells a helper that a session has ended: what its jobs left behind there, daemons
+// and background processes, ends too, as at home. The header is the session's number, a varint.
+const endMethod = "proc.end"
+
+// endTime bounds that call. A helper that does not answer is being found dead, and its nest with it.
+const endTime = 5 * time.Second
+
+// leave keeps a job whose process has ended and whose descendants have not.
+func (h *Helper) leave(hm *home, session uint64, p *nest.Process) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if hm.left == nil {
+		hm.left = map[uint64][]*nest.Process{}
+	}
+	hm.left[session] = append(hm.left[session], p)
+}
+
+func (h *Helper) serveEnd(_ context.Context, r *link.Request) (link.Reply, error) {
+	session, n := binary.Uvarint(r.Header)
+	if n <= 0 || n != len(r.Header) {
+		return link.Reply{}, fmt.Errorf("bad end message: %w", syscall.EBADMSG)
+	}
+	h.mu.Lock()
+	var left []*nest.Process
+	if hm := h.homes[r.From.Number]; hm != nil && hm.incarnation == r.From.Incarnation {
+		left = hm.left[session]
+		delete(hm.left, session)
+	}
+	h.mu.Unlock()
+	for _, p := range left {
+		h.kill(p)
+	}
+	return link.Reply{}, nil
+}
+
+// openSession is what a home knows of a session.
+type openSession struct {
+	uid   uint32
+	hosts map[names.Host]bool // that jobs of it were sent to
+}
+
+// sent notes that a job of the session goes to the host.
+func (h *Home) sent(session uint64, to names.Host) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.sessions[session]; s != nil {
+		s.hosts[to] = true
+	}
+}
+
+// endElsewhere tells the hosts that had jobs of a session that it has ended. It waits for them.
+func (h *Home) endElsewhere(session uint64, s *openSession) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	var told sync.WaitGroup
+	for host := range s.hosts {
+		told.Go(func() {
+			if c, err := h.cfg.Links.Conn(ctx, host); err == nil {
+				_, _ = c.Call(ctx, endMethod, binary.AppendUvarint(nil, session), nil) // a host that is gone took its processes along
+			}
+		})
+	}
+	told.Wait()
+}
