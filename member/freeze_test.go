@@ -105,8 +105,8 @@ func TestFreezeAndKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.until("three voters", 5*time.Second, voters(3))
-	c.until("beats of all", 5*time.Second, func(View) bool {
+	c.until("three voters", 20*time.Second, voters(3))
+	c.until("beats of all", 20*time.Second, func(View) bool {
 		for _, m := range c.hosts {
 			for n := names.Host(1); n <= 3; n++ {
 				if _, at := m.Load(n); at.IsZero() {
@@ -129,19 +129,19 @@ func TestFreezeAndKill(t *testing.T) {
 		}
 	}
 	signal(h3, syscall.SIGSTOP)
-	t.Logf("a frozen voter is failed after %v", c.until("h3 failed", 5*time.Second, is("h3", Failed)))
+	t.Logf("a frozen voter is failed after %v", c.until("h3 failed", 20*time.Second, is("h3", Failed)))
 	signal(h3, syscall.SIGCONT)
-	t.Logf("thawed, it is back after %v", c.until("h3 back", 10*time.Second, life("h3", 2)))
-	c.until("three voters", 5*time.Second, voters(3))
+	t.Logf("thawed, it is back after %v", c.until("h3 back", 30*time.Second, life("h3", 2)))
+	c.until("three voters", 20*time.Second, voters(3))
 
 	signal(h1, syscall.SIGSTOP)
-	t.Logf("a frozen leader is failed after %v", c.until("h1 failed", 10*time.Second, is("h1", Failed)))
+	t.Logf("a frozen leader is failed after %v", c.until("h1 failed", 30*time.Second, is("h1", Failed)))
 	signal(h1, syscall.SIGCONT)
-	t.Logf("thawed, it is back after %v", c.until("h1 back", 10*time.Second, life("h1", 2)))
+	t.Logf("thawed, it is back after %v", c.until("h1 back", 30*time.Second, life("h1", 2)))
 	c.until("nobody else was failed", time.Second, life("h2", 1))
-	c.until("three voters", 5*time.Second, voters(3))
+	c.until("three voters", 20*time.Second, voters(3))
 
 	signal(h2, syscall.SIGKILL)
-	t.Logf("a killed host is failed after %v", c.until("h2 failed", 10*time.Second, is("h2", Failed)))
-	c.until("three voters", 5*time.Second, voters(3))
+	t.Logf("a killed host is failed after %v", c.until("h2 failed", 30*time.Second, is("h2", Failed)))
+	c.until("three voters", 20*time.Second, voters(3))
 }

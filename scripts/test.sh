@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test: those of the rooms under the race detector, then those from outside over real hosts. A test that
-# skipped although this machine could have run it is a failure.
+# Runs every test: those of the rooms under the race detector, then those that need a program without it, then those from
+# outside over real hosts. A test that skipped although this machine could have run it is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,8 @@ run() { go test -v -count=1 "$@" 2>&1 | tee -a "$log" | scripts/brief.awk || sta
 outside=$(go list ./... | grep -E '/(e2e|split)(/|$)' || true)
 # shellcheck disable=SC2046,SC2086 # words are wanted
 run -race -timeout 10m $(go list ./... | grep -vE '/(e2e|split)(/|$)')
+# What a nest needs of a program that has nothing around it, and more hosts than the race detector has time for.
+CGO_ENABLED=0 run -timeout 5m ./member ./proc/nest
 if [ -n "$outside" ]; then
     # shellcheck disable=SC2086
     run -p 1 -timeout 12m $outside
