@@ -183,8 +183,10 @@ func (fs *rawFS) Fallocate(stop <-chan struct{}, in *fuse.FallocateIn) fuse.Stat
 		return fuse.EPERM
 	}
 	return fuse.Status(n.atHome(func() syscall.Errno {
-		_, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.allocate", &fspb.Op{Id: []byte(n.id), Off: int64(in.Offset),
-			Len: int64(in.Length), Flags: in.Mode}, nil)
+		_, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.allocate", &fspb.Op{
+			Id: []byte(n.id), Off: int64(in.Offset),
+			Len: int64(in.Length), Flags: in.Mode,
+		}, nil)
 		return e
 	}))
 }

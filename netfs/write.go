@@ -23,8 +23,8 @@ type writeState struct {
 
 	token bool   // the home gave us the writes of this file
 	epoch uint64 // by the connection of that number
-	ample bool // and has so much room that they may stay here behind close
-	gone  bool // the file lost its last name: nobody but its open descriptors will read it
+	ample bool   // and has so much room that they may stay here behind close
+	gone  bool   // the file lost its last name: nobody but its open descriptors will read it
 
 	whole  []byte // the whole file, if known
 	known  bool
