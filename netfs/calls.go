@@ -119,8 +119,7 @@ func (m *Mount) call(ctx context.Context, method string, op *fspb.Op, body []byt
 			err = conn.WaitNotes(ctx, "fs.inval") // what was sent before the reply comes before it
 		}
 		if err != nil {
-			var re *link.RemoteError
-			if errors.As(err, &re) {
+			if re, ok := errors.AsType[*link.RemoteError](err); ok {
 				if re.Errno == errDetached && !detached { // it was not done
 					detached = true
 					m.conn.CompareAndSwap(conn, nil)
