@@ -24,6 +24,9 @@ import (
 const (
 	raftHeartbeat = 2 * time.Second
 	raftApply     = 5 * time.Second
+	// The leader says at this pace how far the log is committed when nothing else tells the followers: it is a message to each
+	// and its answer, for ever, and so most of what an idle daemon does when it is short.
+	commitTimeout = 150 * time.Millisecond
 )
 
 // quorum is this host's copy of the registry: a State driven by raft. Only voters have one.
@@ -71,7 +74,7 @@ func openQuorum(dir string, self names.Host, bootstrap bool, call caller, onView
 	conf := raft.DefaultConfig()
 	conf.LocalID = serverID(self)
 	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = raftHeartbeat, raftHeartbeat, raftHeartbeat
-	conf.CommitTimeout = 20 * time.Millisecond
+	conf.CommitTimeout = commitTimeout
 	conf.ShutdownOnRemove = false // the view says when this copy ends
 	conf.SnapshotThreshold, conf.TrailingLogs = 512, 128
 	conf.NotifyCh = q.leads
