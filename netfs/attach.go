@@ -48,7 +48,9 @@ func (m *Mount) attached(ctx context.Context) (*link.Conn, error) {
 		return nil, err
 	}
 	m.life = life
-	m.fs.setRoot(res.Entry)
+	if !m.fs.setRoot(res.Entry) {
+		return nil, fmt.Errorf("%w: /%s of host %s is another directory now: it has to be mounted again", syscall.ESTALE, m.cfg.Subtree, m.cfg.Home)
+	}
 	again := m.epoch.Load() > 0
 	m.inval.restart(res.Seq, again)
 	if again {

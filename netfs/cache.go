@@ -3,6 +3,8 @@ package netfs
 import (
 	"sync"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/onehost/onehost/netfs/fspb"
 )
 
@@ -13,6 +15,7 @@ type cache struct {
 	mu      sync.Mutex
 	dirs    map[string]*dirNames
 	attrs   map[string]*fspb.Attr
+	noCaps  map[string]struct{}      // files known to have no file capabilities, for which the kernel asks at each exec
 	large   map[string]struct{}      // directories the home would not give whole
 	pending map[string]chan struct{} // directories being fetched
 	names   int
@@ -37,7 +40,43 @@ func (c *cache) clear() {
 
 func (c *cache) clearLocked() {
 	c.dirs, c.attrs, c.large = make(map[string]*dirNames), make(map[string]*fspb.Attr), make(map[string]struct{})
+	c.noCaps = make(map[string]struct{})
 	c.names = 0
+}
+
+// attr gives what is known of a file.
+func (c *cache) attr(id string) *fspb.Attr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.attrs[id]
+}
+
+// changedDir notes the attributes that a change of ours left a directory with. Answers to changes at the same time may come
+// in any order: if it is not clear which is the later, nothing is known.
+func (c *cache) changedDir(id string, a *fspb.Attr, touched func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.attrs[id]
+	if a == nil || touched() || old != nil && old.Ctime >= a.Ctime && !proto.Equal(old, a) {
+		delete(c.attrs, id)
+		return
+	}
+	c.attrs[id] = a
+}
+
+func (c *cache) hasNoCaps(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.noCaps[id]
+	return ok
+}
+
+func (c *cache) setNoCaps(id string, touched func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.noCaps) < maxNames && !touched() {
+		c.noCaps[id] = struct{}{}
+	}
 }
 
 // lookup gives what is known of dir/name: an entry with attributes, nil for a missing name, or not known at all.
@@ -149,6 +188,7 @@ func (c *cache) forgetAttr(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.attrs, id)
+	delete(c.noCaps, id)
 }
 
 // set notes what this mount itself made of dir/name; nil means that the name is gone.

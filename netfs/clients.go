@@ -38,7 +38,9 @@ func (cs *Clients) Register(r *link.Router) {
 			return link.Reply{}, syscall.EBADMSG
 		}
 		for _, m := range cs.of(r) {
-			m.fs.recall(string(op.Id))
+			if m.num == op.Mount {
+				m.fs.recall(string(op.Id))
+			}
 		}
 		return link.Reply{}, nil
 	})

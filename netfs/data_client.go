@@ -346,6 +346,10 @@ func (fs *rawFS) GetAttr(stop <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 		return fuse.OK
 	}
 	since := fs.m.inval.mark()
+	if a := fs.cache.attr(n.id); a != nil {
+		fs.attrOut(n, &fspb.Result{Entry: &fspb.Entry{Attr: a}}, since, out)
+		return fuse.OK
+	}
 	res, _, e := fs.m.ask(callerOf(stop, &in.InHeader), "fs.getattr", &fspb.Op{Id: []byte(n.id)})
 	if e != 0 {
 		return fuse.Status(e)
@@ -398,12 +402,14 @@ func (fs *rawFS) SetAttr(stop <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 		}
 	}
 	w.mu.Unlock()
-	fs.cache.forgetAttr(n.id)
 	n.dropData()
+	if e == 0 {
+		fs.attrOut(n, res, since, out)
+	}
+	fs.changed(n.id)
 	if e != 0 {
 		return fuse.Status(e)
 	}
-	fs.attrOut(n, res, since, out)
 	return fuse.OK
 }
 

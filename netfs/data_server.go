@@ -56,7 +56,7 @@ func (s *Server) shut(x *obj, fd int) {
 }
 
 // read: id, off, len. The data is the body; eof if the file ends there.
-func (s *Server) read(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) read(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	if op.Off < 0 || op.Len < 0 || op.Len > maxData {
 		return nil, nil, syscall.EINVAL
 	}
@@ -92,7 +92,7 @@ func (s *Server) read(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*f
 }
 
 // grant gives c the writes of x.
-func (s *Server) grant(ctx context.Context, c *client, x *obj, res *fspb.Result) error {
+func (s *Server) grant(ctx context.Context, c viewer, x *obj, res *fspb.Result) error {
 	res.Now = time.Now().UnixNano()
 	if x.m.volatile {
 		return nil
@@ -110,7 +110,7 @@ func (s *Server) grant(ctx context.Context, c *client, x *obj, res *fspb.Result)
 }
 
 // acquireOp: id. The caller is about to write; Result.write, ample, entry.
-func (s *Server) acquireOp(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) acquireOp(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	x, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -125,13 +125,13 @@ func (s *Server) acquireOp(ctx context.Context, c *client, op *fspb.Op, _ []byte
 }
 
 // release: id. The caller holds back nothing of it any more.
-func (s *Server) release(_ context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) release(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	s.released(c, string(op.Id))
 	return &fspb.Result{}, nil, nil
 }
 
 // create: id, name, mode, flags (O_EXCL, O_TRUNC), cred. The caller gets the writes with it.
-func (s *Server) create(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) create(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	flags := int(op.Flags&(unix.O_EXCL|unix.O_TRUNC|unix.O_ACCMODE)) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
 	res, _, err := s.build(ctx, c, op, func(d int, n string) error {
 		fd, err := unix.Openat(d, n, flags, op.Mode&0o7777)
@@ -156,7 +156,7 @@ func (s *Server) create(ctx context.Context, c *client, op *fspb.Op, _ []byte) (
 }
 
 // tmpfile: id (directory), mode, cred: a file without a name, kept until fs.unpin.
-func (s *Server) tmpfile(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) tmpfile(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	dir, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -191,7 +191,7 @@ func (s *Server) tmpfile(ctx context.Context, c *client, op *fspb.Op, _ []byte) 
 
 // write: id, off, flags (O_APPEND, O_SYNC, writeDone), set.mtime, body. Result.entry is the file afterwards, Result.n where
 // an append went.
-func (s *Server) write(ctx context.Context, c *client, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
+func (s *Server) write(ctx context.Context, c viewer, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
 	if op.Off < 0 || len(body) > maxData {
 		return nil, nil, syscall.EINVAL
 	}
@@ -223,7 +223,7 @@ func (s *Server) write(ctx context.Context, c *client, op *fspb.Op, body []byte)
 		}
 		return nil
 	})
-	s.told(c, op.Mount, &fspb.Inval{Id: op.Id, Data: true})
+	s.told(c, &fspb.Inval{Id: op.Id, Data: true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -240,7 +240,7 @@ func (s *Server) write(ctx context.Context, c *client, op *fspb.Op, body []byte)
 }
 
 // setattr: id, set, cred. Size changes are checked by the caller's kernel, which knows what the file was opened for.
-func (s *Server) setattr(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) setattr(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	set := op.GetSet()
 	mode := token.DataRead
 	if set.Size != nil {
@@ -268,7 +268,7 @@ func (s *Server) setattr(ctx context.Context, c *client, op *fspb.Op, _ []byte) 
 	if err := s.workers.as(op.Cred, func() error { return change(x.fd, set) }); err != nil {
 		return nil, nil, err
 	}
-	s.told(c, op.Mount, &fspb.Inval{Id: op.Id, Attr: true, Data: set.Size != nil})
+	s.told(c, &fspb.Inval{Id: op.Id, Attr: true, Data: set.Size != nil})
 	e, err := s.entry(ctx, c, x, nil)
 	return &fspb.Result{Entry: e, Now: time.Now().UnixNano()}, nil, err
 }
@@ -309,14 +309,14 @@ func change(fd int, set *fspb.Set) error {
 }
 
 // allocate: id, off, len, flags (the mode of fallocate).
-func (s *Server) allocate(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) allocate(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	return s.alter(ctx, c, op, op.Id, func(fd int) (int64, error) {
 		return 0, unix.Fallocate(fd, op.Flags, op.Off, op.Len)
 	})
 }
 
 // copyRange: id, off to id2, off2; len. Result.n bytes were copied.
-func (s *Server) copyRange(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) copyRange(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	if err := s.acquire(ctx, c, string(op.Id), token.DataRead); err != nil {
 		return nil, nil, err
 	}
@@ -332,7 +332,7 @@ func (s *Server) copyRange(ctx context.Context, c *client, op *fspb.Op, _ []byte
 }
 
 // alter changes a file's data through an open descriptor.
-func (s *Server) alter(ctx context.Context, c *client, op *fspb.Op, id []byte, do func(fd int) (int64, error)) (*fspb.Result, []byte, error) {
+func (s *Server) alter(ctx context.Context, c viewer, op *fspb.Op, id []byte, do func(fd int) (int64, error)) (*fspb.Result, []byte, error) {
 	if err := s.acquire(ctx, c, string(id), token.DataWrite); err != nil {
 		return nil, nil, err
 	}
@@ -343,7 +343,7 @@ func (s *Server) alter(ctx context.Context, c *client, op *fspb.Op, id []byte, d
 	defer s.shut(x, fd)
 	res := &fspb.Result{}
 	err = s.workers.as(nil, func() (err error) { res.N, err = do(fd); return err })
-	s.told(c, op.Mount, &fspb.Inval{Id: id, Data: true})
+	s.told(c, &fspb.Inval{Id: id, Data: true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -352,7 +352,7 @@ func (s *Server) alter(ctx context.Context, c *client, op *fspb.Op, id []byte, d
 }
 
 // seek: id, off, flags (whence): SEEK_DATA and SEEK_HOLE.
-func (s *Server) seek(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) seek(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	if err := s.acquire(ctx, c, string(op.Id), token.DataRead); err != nil {
 		return nil, nil, err
 	}
@@ -366,7 +366,7 @@ func (s *Server) seek(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*f
 }
 
 // sync: id, flags (1: data only). A directory will do.
-func (s *Server) sync(_ context.Context, _ *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) sync(_ context.Context, _ viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	x, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -385,7 +385,7 @@ func (s *Server) sync(_ context.Context, _ *client, op *fspb.Op, _ []byte) (*fsp
 	return &fspb.Result{}, nil, err
 }
 
-func (s *Server) statfs(_ context.Context, _ *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) statfs(_ context.Context, _ viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	x, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -402,7 +402,7 @@ func (s *Server) statfs(_ context.Context, _ *client, op *fspb.Op, _ []byte) (*f
 }
 
 // xattr: id, name, flags (which call), mode (setxattr's flags), cred, body (the value). Sizes are the client's affair.
-func (s *Server) xattr(_ context.Context, c *client, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
+func (s *Server) xattr(_ context.Context, c viewer, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
 	x, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -430,7 +430,7 @@ func (s *Server) xattr(_ context.Context, c *client, op *fspb.Op, body []byte) (
 		return nil, nil, err
 	}
 	if op.Flags == xattrSet || op.Flags == xattrRemove {
-		s.told(c, op.Mount, &fspb.Inval{Id: op.Id, Attr: true})
+		s.told(c, &fspb.Inval{Id: op.Id, Attr: true})
 	}
 	return &fspb.Result{}, buf[:n], nil
 }

@@ -27,7 +27,7 @@ func (f *fifo) close() { _ = f.f.Close() }
 const fifoTry = 5 * time.Millisecond // how often an open without a partner looks again
 
 // fifoOpen: id, flags, cred. Result.n is the handle. It waits for the other end as open does, unless O_NONBLOCK.
-func (s *Server) fifoOpen(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) fifoOpen(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	x, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -84,7 +84,7 @@ func (c *client) fifo(h uint64) (*fifo, error) {
 
 // fifoRead: handle, len, flags (O_NONBLOCK). It ends with EINTR when the caller gives up; what was read is never lost: the
 // caller gives up before bytes come, or gets them.
-func (s *Server) fifoRead(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) fifoRead(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	f, err := c.fifo(op.Handle)
 	if err != nil {
 		return nil, nil, err
@@ -109,7 +109,7 @@ func (s *Server) fifoRead(ctx context.Context, c *client, op *fspb.Op, _ []byte)
 }
 
 // fifoWrite: handle, body, flags (O_NONBLOCK). Result.n bytes were written. EPIPE is for the caller to turn into a signal.
-func (s *Server) fifoWrite(ctx context.Context, c *client, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
+func (s *Server) fifoWrite(ctx context.Context, c viewer, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
 	f, err := c.fifo(op.Handle)
 	if err != nil {
 		return nil, nil, err
@@ -129,7 +129,7 @@ func (s *Server) fifoWrite(ctx context.Context, c *client, op *fspb.Op, body []b
 }
 
 // fifoClose: handle.
-func (s *Server) fifoClose(_ context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) fifoClose(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	c.mu.Lock()
 	f := c.fifos[op.Handle]
 	delete(c.fifos, op.Handle)

@@ -21,7 +21,7 @@ type invalQueue struct {
 
 	// The last things that became invalid, to tell a reply that was under way meanwhile.
 	count  uint64
-	recent [256]recentInval
+	recent [1024]recentInval
 }
 
 type recentInval struct{ dir, name, id string }
@@ -58,6 +58,13 @@ func (q *invalQueue) touched(since uint64, dir, name, id string) bool {
 func (q *invalQueue) noteLocked(dir, name, id string) {
 	q.recent[q.count%uint64(len(q.recent))] = recentInval{dir, name, id}
 	q.count++
+}
+
+// mine says that this mount changed a name or a file, for answers under way that do not know it yet.
+func (q *invalQueue) mine(dir, name, id string) {
+	q.mu.Lock()
+	q.noteLocked(dir, name, id)
+	q.mu.Unlock()
 }
 
 // note says that a token on the file was taken away.
@@ -98,6 +105,9 @@ func (q *invalQueue) close() {
 	q.mu.Unlock()
 }
 
+// concerns says whether an invalidation is for this mount.
+func (m *Mount) concerns(i *fspb.Inval) bool { return i.Mount == 0 || i.Mount == m.num }
+
 // received takes a note: the daemon's own caches forget at once, the kernel in turn. The order is what makes touched
 // reliable: noted, forgotten, queued.
 func (m *Mount) received(inv *fspb.Invals) {
@@ -105,11 +115,11 @@ func (m *Mount) received(inv *fspb.Invals) {
 	q.mu.Lock()
 	for _, i := range inv.Inval {
 		switch {
-		case i.Except == m.num && i.Except != 0:
+		case !m.concerns(i):
 		case i.All:
 			q.noteLocked("*", "", "")
 		case i.Entry:
-			q.noteLocked(string(i.Dir), string(i.Name), string(i.Id))
+			q.noteLocked(string(i.Dir), string(i.Name), string(i.Dir))
 		default:
 			q.noteLocked("", "", string(i.Id))
 		}
@@ -117,12 +127,13 @@ func (m *Mount) received(inv *fspb.Invals) {
 	q.mu.Unlock()
 	for _, i := range inv.Inval {
 		switch {
-		case i.Except == m.num && i.Except != 0:
+		case !m.concerns(i):
 			continue
 		case i.All:
 			m.fs.cache.clear()
 		case i.Entry:
 			m.fs.cache.forgetName(string(i.Dir), string(i.Name))
+			m.fs.cache.forgetAttr(string(i.Dir))
 		}
 		if len(i.Id) > 0 {
 			m.fs.cache.forgetAttr(string(i.Id))
@@ -151,7 +162,7 @@ func (m *Mount) apply() {
 		q.mu.Unlock()
 		for _, n := range batch {
 			for _, i := range n.Inval {
-				if i.Except != m.num {
+				if m.concerns(i) {
 					m.fs.forget(m.srv, i)
 				}
 			}
@@ -175,6 +186,7 @@ func (fs *rawFS) forget(srv *fuse.Server, i *fspb.Inval) {
 	if i.Entry {
 		if dir := fs.find(string(i.Dir)); dir != nil {
 			fs.expire(srv, dir, string(i.Name))
+			_ = srv.InodeNotify(dir.nodeid, -1, 0)
 		}
 	}
 	if len(i.Id) == 0 {

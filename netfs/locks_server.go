@@ -34,7 +34,7 @@ const (
 )
 
 // lock: id, lock, flags.
-func (s *Server) lock(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) lock(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	l := op.GetLock()
 	key := lockKey{string(op.Id), l.GetOwner(), l.GetFlock()}
 	if op.Flags == lockDrop {
@@ -49,7 +49,7 @@ func (s *Server) lock(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*f
 		}
 		return &fspb.Result{}, nil, nil
 	}
-	fd, err := s.lockFD(c, key)
+	fd, err := s.lockFD(c.client, key)
 	if err != nil {
 		return nil, nil, err
 	}

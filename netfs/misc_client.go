@@ -132,12 +132,21 @@ func (fs *rawFS) xattr(stop <-chan struct{}, h *fuse.InHeader, op *fspb.Op, valu
 	}
 	op.Id, op.Cred = []byte(n.id), fs.creds.of(h)
 	by := callerOf(stop, h)
-	if op.Flags == xattrGet || op.Flags == xattrList {
-		_, b, e := fs.m.ask(by, "fs.xattr", op)
-		return b, fuse.Status(e)
+	if op.Flags != xattrGet && op.Flags != xattrList {
+		_, _, e := fs.m.change(by, "fs.xattr", op, value)
+		fs.changed(n.id)
+		return nil, fuse.Status(e)
 	}
-	_, _, e := fs.m.change(by, "fs.xattr", op, value)
-	return nil, fuse.Status(e)
+	caps := op.Flags == xattrGet && string(op.Name) == "security.capability"
+	if caps && fs.cache.hasNoCaps(n.id) {
+		return nil, fuse.ENODATA
+	}
+	since := fs.m.inval.mark()
+	_, b, e := fs.m.ask(by, "fs.xattr", op)
+	if caps && e == syscall.ENODATA && !n.volatile {
+		fs.cache.setNoCaps(n.id, func() bool { return fs.m.inval.touched(since, "", "", n.id) })
+	}
+	return b, fuse.Status(e)
 }
 
 func sized(b, dest []byte, st fuse.Status) (uint32, fuse.Status) {
@@ -203,7 +212,7 @@ func (n *node) atHome(do func() syscall.Errno) syscall.Errno {
 		w.dropWhole(n)
 	}
 	e := do()
-	n.fs.cache.forgetAttr(n.id)
+	n.fs.changed(n.id)
 	n.dropData()
 	return e
 }

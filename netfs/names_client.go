@@ -91,9 +91,23 @@ func (fs *rawFS) build(method string, stop <-chan struct{}, h *fuse.InHeader, na
 	if res.Entry == nil || len(res.Entry.Id) == 0 {
 		return nil, nil, 0, fuse.EIO
 	}
+	n := fs.enter(dir, name, res.Entry, since, out)
+	fs.m.inval.mine(dir.id, name, "")
 	fs.cache.set(dir.id, name, res.Entry)
-	fs.cache.forgetAttr(string(res.Entry.Id))
-	return fs.enter(dir, name, res.Entry, since, out), res, since, fuse.OK
+	fs.cache.forgetAttr(string(res.Entry.Id)) // and not changed, which would cast doubt on the grant that came with it
+	fs.changedDir(dir, res.Dir, since)
+	return n, res, since, fuse.OK
+}
+
+// changed is after this mount changed a file.
+func (fs *rawFS) changed(id string) {
+	fs.m.inval.mine("", "", id)
+	fs.cache.forgetAttr(id)
+}
+
+// changedDir is after this mount changed a directory at home; a is what it looks like since.
+func (fs *rawFS) changedDir(dir *node, a *fspb.Attr, since uint64) {
+	fs.cache.changedDir(dir.id, a, func() bool { return fs.m.inval.touched(since, "", "", dir.id) })
 }
 
 // Mkdir makes a directory; the kernel has applied the umask.
@@ -172,17 +186,20 @@ func (fs *rawFS) remove(stop <-chan struct{}, h *fuse.InHeader, name string, fla
 	if flags == 0 {
 		op.Pin = v.pin()
 	}
-	_, _, e := fs.m.change(callerOf(stop, h), "fs.unlink", op, nil)
+	since := fs.m.inval.mark()
+	res, _, e := fs.m.change(callerOf(stop, h), "fs.unlink", op, nil)
 	if e != 0 {
 		if op.Pin {
 			v.pinned.Store(false)
 		}
 		return fuse.Status(e)
 	}
+	fs.m.inval.mine(dir.id, name, "")
 	fs.cache.set(dir.id, name, nil)
+	fs.changedDir(dir, res.Dir, since)
 	fs.dropEdge(dir, name)
 	if v != nil {
-		fs.cache.forgetAttr(v.id)
+		fs.changed(v.id)
 		v.unlinked()
 	}
 	return fuse.OK
@@ -202,14 +219,20 @@ func (fs *rawFS) Rename(stop <-chan struct{}, in *fuse.RenameIn, from, to string
 	if in.Flags&unix.RENAME_EXCHANGE == 0 {
 		op.Pin = v.pin()
 	}
-	if _, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.rename", op, nil); e != 0 {
+	since := fs.m.inval.mark()
+	res, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.rename", op, nil)
+	if e != 0 {
 		if op.Pin {
 			v.pinned.Store(false)
 		}
 		return fuse.Status(e)
 	}
+	fs.m.inval.mine(dir.id, from, "")
+	fs.m.inval.mine(dir2.id, to, "")
 	fs.cache.forgetName(dir.id, from)
 	fs.cache.forgetName(dir2.id, to)
+	fs.changedDir(dir, res.Dir, since)
+	fs.changedDir(dir2, res.Dir2, since)
 	fs.mu.Lock()
 	fs.dropEdgeLocked(dir, from)
 	if n != v {
@@ -223,10 +246,10 @@ func (fs *rawFS) Rename(stop <-chan struct{}, in *fuse.RenameIn, from, to string
 	}
 	fs.mu.Unlock()
 	if n != nil {
-		fs.cache.forgetAttr(n.id)
+		fs.changed(n.id)
 	}
 	if v != nil {
-		fs.cache.forgetAttr(v.id)
+		fs.changed(v.id)
 		if in.Flags&unix.RENAME_EXCHANGE == 0 && n != v {
 			v.unlinked()
 		}

@@ -43,7 +43,7 @@ func (s *Server) child(dir *obj, name []byte) (*obj, error) {
 }
 
 // entry stats a file and lets c keep what it is told. The token comes first, so that a change after the stat finds it.
-func (s *Server) entry(ctx context.Context, c *client, x *obj, name []byte) (*fspb.Entry, error) {
+func (s *Server) entry(ctx context.Context, c viewer, x *obj, name []byte) (*fspb.Entry, error) {
 	if err := s.acquire(ctx, c, x.id, token.DataRead); err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (s *Server) entry(ctx context.Context, c *client, x *obj, name []byte) (*fs
 }
 
 // attachOp: Result.seq, and the root as entry.
-func (s *Server) attachOp(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) attachOp(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	x, err := s.files.get(s.root)
 	if err != nil {
 		return nil, nil, err
@@ -81,7 +81,7 @@ func (s *Server) attachOp(ctx context.Context, c *client, op *fspb.Op, _ []byte)
 }
 
 // lookup: id, name, listing. ENOENT comes as a result without an entry, for the listing that may be with it.
-func (s *Server) lookup(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) lookup(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	dir, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -112,7 +112,7 @@ func (s *Server) lookup(ctx context.Context, c *client, op *fspb.Op, _ []byte) (
 }
 
 // listing adds the whole directory to res if it is small enough; failing is no error, it is only not there then.
-func (s *Server) listing(c *client, dir *obj, res *fspb.Result) {
+func (s *Server) listing(c viewer, dir *obj, res *fspb.Result) {
 	fd, err := unix.Open(procFD(dir.fd), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
@@ -142,7 +142,7 @@ func (s *Server) listing(c *client, dir *obj, res *fspb.Result) {
 
 // fill adds id and attributes to an entry of a listing, if that can be done without asking anybody. It takes two system
 // calls and no descriptor.
-func (s *Server) fill(c *client, dir *obj, e *fspb.Entry) {
+func (s *Server) fill(c viewer, dir *obj, e *fspb.Entry) {
 	h, mid, err := unix.NameToHandleAt(dir.fd, string(e.Name), 0)
 	if err != nil || !dir.m.handles || mid != dir.m.id {
 		return
@@ -154,7 +154,7 @@ func (s *Server) fill(c *client, dir *obj, e *fspb.Entry) {
 		return
 	}
 	s.stepLocked(token.Message{Kind: token.Acquire, Object: token.Object(id), Holder: c.holder(), Mode: token.DataRead})
-	s.mu.Unlock()
+	s.unlock()
 	var st unix.Statx_t
 	if err := unix.Statx(dir.fd, string(e.Name), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st); err != nil {
 		return
@@ -166,7 +166,7 @@ func (s *Server) fill(c *client, dir *obj, e *fspb.Entry) {
 }
 
 // readdir: id, off (from Result.next). Result.entries, names only, with eof at the end.
-func (s *Server) readdir(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) readdir(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	dir, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -205,7 +205,7 @@ func (s *Server) readdir(ctx context.Context, c *client, op *fspb.Op, _ []byte) 
 }
 
 // getattr: id.
-func (s *Server) getattr(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) getattr(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	x, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -215,7 +215,7 @@ func (s *Server) getattr(ctx context.Context, c *client, op *fspb.Op, _ []byte) 
 	return &fspb.Result{Entry: e}, nil, err
 }
 
-func (s *Server) readlink(_ context.Context, _ *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) readlink(_ context.Context, _ viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	x, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -230,7 +230,7 @@ func (s *Server) readlink(_ context.Context, _ *client, op *fspb.Op, _ []byte) (
 }
 
 // build: id, name, mode, rdev, cred, flags; kind by method. The result's entry is what was made.
-func (s *Server) build(ctx context.Context, c *client, op *fspb.Op, do func(dirfd int, name string) error) (*fspb.Result, []byte, error) {
+func (s *Server) build(ctx context.Context, c viewer, op *fspb.Op, do func(dirfd int, name string) error) (*fspb.Result, []byte, error) {
 	if err := checkName(op.Name); err != nil {
 		return nil, nil, err
 	}
@@ -247,35 +247,50 @@ func (s *Server) build(ctx context.Context, c *client, op *fspb.Op, do func(dirf
 }
 
 // made tells the others of a new name and gives its entry.
-func (s *Server) made(ctx context.Context, c *client, op *fspb.Op, dir *obj, name []byte) (*fspb.Result, []byte, error) {
+func (s *Server) made(ctx context.Context, c viewer, op *fspb.Op, dir *obj, name []byte) (*fspb.Result, []byte, error) {
 	s.mu.Lock()
-	s.nameChangedLocked(c, op.Mount, dir.id, string(name))
+	s.nameChangedLocked(c.holder(), dir.id, string(name))
 	s.stepLocked(token.Message{Kind: token.Acquire, Object: token.Object(dir.id), Holder: c.holder(), Mode: token.NamesRead})
-	s.mu.Unlock()
+	after := s.dirLocked(c, dir)
+	s.unlock()
 	x, err := s.child(dir, name)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer s.files.put(x)
 	e, err := s.entry(ctx, c, x, name)
-	return &fspb.Result{Entry: e}, nil, err
+	return &fspb.Result{Entry: e, Dir: after}, nil, err
 }
 
-func (s *Server) mkdir(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+// dirLocked gives the attributes that a change left a directory with, nil if they may not be kept. Its author would ask for
+// them next.
+func (s *Server) dirLocked(c viewer, dir *obj) *fspb.Attr {
+	if dir.m.volatile {
+		return nil
+	}
+	s.stepLocked(token.Message{Kind: token.Acquire, Object: token.Object(dir.id), Holder: c.holder(), Mode: token.DataRead})
+	var st unix.Statx_t
+	if err := statx(dir.fd, &st); err != nil {
+		return nil
+	}
+	return s.files.attr(&st)
+}
+
+func (s *Server) mkdir(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	return s.build(ctx, c, op, func(d int, n string) error { return unix.Mkdirat(d, n, op.Mode) })
 }
 
 // mknod makes a device node under the caller's own capabilities: setfsuid leaves a non-root user none of CAP_MKNOD.
-func (s *Server) mknod(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) mknod(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	return s.build(ctx, c, op, func(d int, n string) error { return unix.Mknodat(d, n, op.Mode, int(op.Rdev)) })
 }
 
-func (s *Server) symlink(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) symlink(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	return s.build(ctx, c, op, func(d int, n string) error { return unix.Symlinkat(string(op.Name2), d, n) })
 }
 
 // link: id is the file, id2 and name the new name.
-func (s *Server) link(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) link(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	x, err := s.files.get(string(op.Id))
 	if err != nil {
 		return nil, nil, err
@@ -290,20 +305,20 @@ func (s *Server) link(ctx context.Context, c *client, op *fspb.Op, _ []byte) (*f
 		return unix.Linkat(unix.AT_FDCWD, procFD(x.fd), d, n, unix.AT_SYMLINK_FOLLOW)
 	})
 	if err == nil {
-		s.told(c, op.Mount, &fspb.Inval{Id: []byte(x.id), Attr: true})
+		s.told(c, &fspb.Inval{Id: []byte(x.id), Attr: true})
 	}
 	return res, b, err
 }
 
 // told tells the others that a file changed.
-func (s *Server) told(c *client, mount uint64, inv *fspb.Inval) {
+func (s *Server) told(c viewer, inv *fspb.Inval) {
 	s.mu.Lock()
-	s.objChangedLocked(c, mount, string(inv.Id), inv)
-	s.mu.Unlock()
+	s.objChangedLocked(c.holder(), string(inv.Id), inv)
+	s.unlock()
 }
 
 // unlink: id, name, flags (AT_REMOVEDIR), pin, victim.
-func (s *Server) unlink(_ context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) unlink(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	if err := checkName(op.Name); err != nil {
 		return nil, nil, err
 	}
@@ -329,17 +344,17 @@ func (s *Server) unlink(_ context.Context, c *client, op *fspb.Op, _ []byte) (*f
 		return nil, nil, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.nameChangedLocked(c, op.Mount, dir.id, string(op.Name))
+	defer s.unlock()
+	s.nameChangedLocked(c.holder(), dir.id, string(op.Name))
 	if x != nil {
 		s.files.bury(x.id)
-		s.objChangedLocked(c, op.Mount, x.id, &fspb.Inval{Id: []byte(x.id), Attr: true})
+		s.objChangedLocked(c.holder(), x.id, &fspb.Inval{Id: []byte(x.id), Attr: true})
 	}
-	return &fspb.Result{}, nil, nil
+	return &fspb.Result{Dir: s.dirLocked(c, dir)}, nil, nil
 }
 
 // rename: id, name, id2, name2, flags; pin and victim for what is at the target.
-func (s *Server) rename(_ context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) rename(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	if err := checkName(op.Name); err != nil {
 		return nil, nil, err
 	}
@@ -372,22 +387,22 @@ func (s *Server) rename(_ context.Context, c *client, op *fspb.Op, _ []byte) (*f
 	}
 	moved, err := s.child(to, op.Name2)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.nameChangedLocked(c, op.Mount, from.id, string(op.Name))
-	s.nameChangedLocked(c, op.Mount, to.id, string(op.Name2))
+	defer s.unlock()
+	s.nameChangedLocked(c.holder(), from.id, string(op.Name))
+	s.nameChangedLocked(c.holder(), to.id, string(op.Name2))
 	if err == nil {
-		s.objChangedLocked(c, op.Mount, moved.id, &fspb.Inval{Id: []byte(moved.id), Attr: true})
+		s.objChangedLocked(c.holder(), moved.id, &fspb.Inval{Id: []byte(moved.id), Attr: true})
 		defer s.files.put(moved)
 	}
 	if victim != nil {
 		s.files.bury(victim.id)
-		s.objChangedLocked(c, op.Mount, victim.id, &fspb.Inval{Id: []byte(victim.id), Attr: true})
+		s.objChangedLocked(c.holder(), victim.id, &fspb.Inval{Id: []byte(victim.id), Attr: true})
 	}
-	return &fspb.Result{}, nil, nil
+	return &fspb.Result{Dir: s.dirLocked(c, from), Dir2: s.dirLocked(c, to)}, nil, nil
 }
 
 // pin keeps a file alive for a client that has it open.
-func (s *Server) pin(c *client, x *obj) {
+func (s *Server) pin(c viewer, x *obj) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone || c.pins[x.id] != nil {
@@ -398,7 +413,7 @@ func (s *Server) pin(c *client, x *obj) {
 }
 
 // unpin: id.
-func (s *Server) unpin(_ context.Context, c *client, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+func (s *Server) unpin(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	c.mu.Lock()
 	x := c.pins[string(op.Id)]
 	delete(c.pins, string(op.Id))

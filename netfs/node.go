@@ -80,20 +80,17 @@ func newRawFS(m *Mount) *rawFS {
 // String names the file system.
 func (fs *rawFS) String() string { return fsName }
 
-// setRoot makes or moves the root.
-func (fs *rawFS) setRoot(e *fspb.Entry) {
+// setRoot makes the root, and reports whether it is the one that was made before.
+func (fs *rawFS) setRoot(e *fspb.Entry) bool {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	n := fs.nodes[fuse.FUSE_ROOT_ID]
-	if n == nil {
-		n = &node{nodeid: fuse.FUSE_ROOT_ID, fs: fs, lookups: 1}
-		fs.nodes[fuse.FUSE_ROOT_ID] = n
+	if n := fs.nodes[fuse.FUSE_ROOT_ID]; n != nil {
+		return n.id == string(e.GetId())
 	}
-	delete(fs.byID, n.id)
-	n.id = string(e.GetId())
+	n := &node{nodeid: fuse.FUSE_ROOT_ID, id: string(e.GetId()), fs: fs, lookups: 1, volatile: e.GetUncached()}
 	n.typ.Store(unix.S_IFDIR)
-	n.volatile = e.GetUncached()
-	fs.byID[n.id] = n
+	fs.nodes[n.nodeid], fs.byID[n.id] = n, n
+	return true
 }
 
 // node gives the node the kernel speaks of. The kernel never names one that it has forgotten.

@@ -12,7 +12,7 @@ import (
 )
 
 // method serves one kind of call.
-type method func(ctx context.Context, c *client, op *fspb.Op, body []byte) (*fspb.Result, []byte, error)
+type method func(ctx context.Context, c viewer, op *fspb.Op, body []byte) (*fspb.Result, []byte, error)
 
 // Register makes the router serve the tree.
 func (s *Server) Register(r *link.Router) {
@@ -45,11 +45,15 @@ func (s *Server) Register(r *link.Router) {
 		})
 	}
 	r.HandleCall("fs.attach", func(ctx context.Context, r *link.Request) (link.Reply, error) {
-		c, seq, err := s.attach(r)
+		op := &fspb.Op{}
+		if err := proto.Unmarshal(r.Header, op); err != nil {
+			return link.Reply{}, syscall.EBADMSG
+		}
+		c, seq, err := s.attach(r, op.Mount)
 		if err != nil {
 			return link.Reply{}, err
 		}
-		return serve(ctx, c, r, func(ctx context.Context, c *client, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
+		return serve(ctx, c, r, func(ctx context.Context, c viewer, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
 			res, b, err := s.attachOp(ctx, c, op, body)
 			if err == nil {
 				res.Seq = seq
@@ -78,8 +82,8 @@ func (s *Server) unheard(c *client, r *link.Request) {
 			&fspb.Inval{Id: op.Id2, Attr: true, Data: true})
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.noteLocked(c.holder(), invs...)
+	defer s.unlock()
+	s.noteLocked(viewer{c, op.Mount}.holder(), invs...)
 }
 
 // begin counts a change, unless the client is gone.
@@ -101,7 +105,7 @@ func serve(ctx context.Context, c *client, r *link.Request, m method) (link.Repl
 	if err := proto.Unmarshal(r.Header, op); err != nil {
 		return link.Reply{}, syscall.EBADMSG
 	}
-	res, body, err := m(ctx, c, op, r.Body)
+	res, body, err := m(ctx, viewer{c, op.Mount}, op, r.Body)
 	if err != nil {
 		return link.Reply{}, errno(err)
 	}

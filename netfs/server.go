@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -43,7 +44,8 @@ type Server struct {
 	mu      sync.Mutex // guards what follows; client.mu is taken inside it, nothing else
 	clients map[names.Host]*client
 	tokens  *token.Table
-	high    uint64 // no connection that is over got a higher number
+	posts   []*client // that have notes to be sent
+	high    uint64    // no connection that is over got a higher number
 	reqs    uint64
 	waiting map[uint64]chan struct{}
 	closed  bool
@@ -58,7 +60,8 @@ type client struct {
 
 	mu     sync.Mutex
 	seq    uint64
-	mounts int
+	mounts map[uint64]struct{}
+	notes  []*fspb.Inval // to be sent by postLocked
 	pins   map[string]*obj
 	fifos  map[uint64]*fifo
 	next   uint64
@@ -66,8 +69,14 @@ type client struct {
 	gone   bool
 }
 
-func (c *client) holder() token.Holder {
-	return token.Holder{Host: c.peer.Number, Incarnation: c.peer.Incarnation}
+// viewer is one mount of a client: who keeps things, and is told to forget them.
+type viewer struct {
+	*client
+	mount uint64
+}
+
+func (v viewer) holder() token.Holder {
+	return token.Holder{Host: v.peer.Number, Incarnation: v.peer.Incarnation, Mount: v.mount}
 }
 
 // NewServer opens the tree and begins to watch it. It needs root.
@@ -167,19 +176,19 @@ func (s *Server) DropClient(host names.Host, inc names.Incarnation) {
 
 // attach makes r's connection a client, or adds a mount to it. A host that comes by a new connection has lost notes: its
 // old connection's holdings are void, and it forgets everything itself.
-func (s *Server) attach(r *link.Request) (*client, uint64, error) {
+func (s *Server) attach(r *link.Request, mount uint64) (*client, uint64, error) {
 	s.mu.Lock()
 	old := s.clients[r.From.Number]
 	if old != nil && old.conn == r.Conn {
 		defer s.mu.Unlock()
 		old.mu.Lock()
 		defer old.mu.Unlock()
-		old.mounts++
+		old.mounts[mount] = struct{}{}
 		return old, old.seq, nil
 	}
 	s.mu.Unlock()
 	c := &client{
-		peer: r.From, conn: r.Conn, mounts: 1, pins: make(map[string]*obj), fifos: make(map[uint64]*fifo),
+		peer: r.From, conn: r.Conn, mounts: map[uint64]struct{}{mount: {}}, pins: make(map[string]*obj), fifos: make(map[uint64]*fifo),
 		locks: make(map[lockKey]int), over: make(chan struct{}),
 	}
 	if old != nil {
@@ -240,24 +249,18 @@ func (s *Server) drop(c *client) {
 	if s.clients[c.peer.Number] == c {
 		delete(s.clients, c.peer.Number)
 	}
-	s.stepLocked(token.Message{Kind: token.Gone, Holder: c.holder()})
-	s.mu.Unlock()
+	for m := range c.mounts {
+		s.stepLocked(token.Message{Kind: token.Gone, Holder: viewer{c, m}.holder()})
+	}
+	s.unlock()
 }
 
 // acquire gets mode on the file for c, or for the home if c is nil. It waits for at most one writer to hand over.
-func (s *Server) acquire(ctx context.Context, c *client, id string, mode token.Mode) error {
-	h := token.Home
-	var over chan struct{}
-	if c != nil {
-		h, over = c.holder(), c.over
-	}
+func (s *Server) acquire(ctx context.Context, c viewer, id string, mode token.Mode) error {
+	h := c.holder()
 	o := token.Object(id)
 	s.mu.Lock()
 	if s.tokens.Holds(o, h, mode) {
-		s.mu.Unlock()
-		return nil
-	}
-	if _, ok := s.tokens.Writer(o); !ok && h == token.Home {
 		s.mu.Unlock()
 		return nil
 	}
@@ -265,11 +268,11 @@ func (s *Server) acquire(ctx context.Context, c *client, id string, mode token.M
 	req, ch := s.reqs, make(chan struct{})
 	s.waiting[req] = ch
 	s.stepLocked(token.Message{Kind: token.Acquire, Object: o, Holder: h, Mode: mode, Req: req})
-	s.mu.Unlock()
+	s.unlock()
 	select {
 	case <-ch:
 		return nil
-	case <-over:
+	case <-c.over:
 		return errDetached
 	case <-ctx.Done():
 		return syscall.EINTR
@@ -277,10 +280,10 @@ func (s *Server) acquire(ctx context.Context, c *client, id string, mode token.M
 }
 
 // released says that c holds back nothing of the file any more.
-func (s *Server) released(c *client, id string) {
+func (s *Server) released(c viewer, id string) {
 	s.mu.Lock()
 	s.stepLocked(token.Message{Kind: token.Released, Object: token.Object(id), Holder: c.holder()})
-	s.mu.Unlock()
+	s.unlock()
 }
 
 // stepLocked runs the token machine and carries its messages.
@@ -295,9 +298,9 @@ func (s *Server) stepLocked(in token.Message) {
 		case token.Revoke:
 			s.noteLocked(m.Holder, &fspb.Inval{Id: []byte(m.Object), Data: true})
 		case token.Recall:
-			if c := s.clients[m.Holder.Host]; c != nil && c.holder() == m.Holder {
+			if c := s.clients[m.Holder.Host]; c != nil && c.is(m.Holder) {
 				s.bg.Add(1)
-				go s.recall(c, string(m.Object))
+				go s.recall(viewer{c, m.Holder.Mount}, string(m.Object))
 			}
 		}
 	}
@@ -305,11 +308,11 @@ func (s *Server) stepLocked(in token.Message) {
 
 const recallTime = 30 * time.Second // a living client that has not answered by then has lost its claim
 
-func (s *Server) recall(c *client, id string) {
+func (s *Server) recall(c viewer, id string) {
 	defer s.bg.Done()
 	ctx, cancel := context.WithTimeout(s.ctx, recallTime)
 	defer cancel()
-	h, err := proto.Marshal(&fspb.Op{Id: []byte(id)})
+	h, err := proto.Marshal(&fspb.Op{Id: []byte(id), Mount: c.mount})
 	if err == nil {
 		_, err = c.conn.Call(ctx, "fs.recall", h, nil)
 	}
@@ -319,25 +322,65 @@ func (s *Server) recall(c *client, id string) {
 	s.released(c, id)
 }
 
-// noteLocked queues an invalidation to a holder. Notes and replies of one connection arrive in the order they are sent.
-func (s *Server) noteLocked(h token.Holder, inv ...*fspb.Inval) {
+// is reports whether h is a mount of this client.
+func (c *client) is(h token.Holder) bool {
+	return c.peer.Number == h.Host && c.peer.Incarnation == h.Incarnation
+}
+
+// noteLocked queues invalidations to a holder. They are sent by postLocked, before the lock is given back or, for changes
+// at home, before Drain returns.
+func (s *Server) noteLocked(h token.Holder, invs ...*fspb.Inval) {
 	c := s.clients[h.Host]
-	if c == nil || c.holder() != h {
+	if c == nil || !c.is(h) {
 		return
 	}
+	if len(c.notes) == 0 {
+		s.posts = append(s.posts, c)
+	}
+	for _, inv := range invs {
+		inv.Mount = h.Mount
+		if n := len(c.notes); n > 0 && proto.Equal(c.notes[n-1], inv) { // a file that is written to in many pieces
+			continue
+		}
+		c.notes = append(c.notes, inv)
+	}
+}
+
+// unlock gives back mu, and sends.
+func (s *Server) unlock() {
+	s.postLocked()
+	s.mu.Unlock()
+}
+
+// postLocked sends what noteLocked queued, one note for each client. Notes and replies of one connection arrive in the order
+// they are sent.
+func (s *Server) postLocked() {
+	for _, c := range s.posts {
+		s.postTo(c)
+	}
+	s.posts = s.posts[:0]
+}
+
+const maxNotes = 256 // invalidations in one message
+
+func (s *Server) postTo(c *client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gone {
-		return
-	}
-	c.seq++
-	b, err := proto.Marshal(&fspb.Invals{Seq: c.seq, Inval: inv})
-	if err == nil {
-		err = c.conn.Notify("fs.inval", b, nil)
-	}
-	if err != nil {
-		s.log.Warn("an invalidation could not be sent: the client must start afresh", "host", c.peer.Name, "err", err)
-		_ = c.conn.Close()
+	all := c.notes
+	c.notes = nil
+	for len(all) > 0 && !c.gone {
+		k := min(len(all), maxNotes)
+		c.seq++
+		b, err := proto.Marshal(&fspb.Invals{Seq: c.seq, Inval: all[:k]})
+		if err == nil {
+			err = c.conn.Notify("fs.inval", b, nil)
+		}
+		if err != nil {
+			s.log.Warn("an invalidation could not be sent: the client must start afresh", "host", c.peer.Name, "err", err)
+			_ = c.conn.Close()
+			return
+		}
+		all = all[k:]
 	}
 }
 
@@ -361,7 +404,10 @@ func (s *Server) watch() {
 func (s *Server) readEvents() error {
 	s.fanMu.Lock()
 	defer s.fanMu.Unlock()
-	return s.fan.drain(s.changed)
+	err := s.fan.drain(s.changed)
+	s.mu.Lock()
+	s.unlock()
+	return err
 }
 
 // changed tells the clients of a change made outside of the protocol.
@@ -369,7 +415,7 @@ func (s *Server) changed(e *event) {
 	if e.overflow {
 		s.mu.Lock()
 		for _, c := range s.clients {
-			s.noteLocked(c.holder(), &fspb.Inval{All: true})
+			s.noteLocked(viewer{c, 0}.holder(), &fspb.Inval{All: true})
 		}
 		s.mu.Unlock()
 		return
@@ -395,7 +441,7 @@ func (s *Server) changed(e *event) {
 	defer s.mu.Unlock()
 	if e.mask&watchNames != 0 {
 		for _, d := range dirs {
-			s.nameChangedLocked(nil, 0, d, e.name)
+			s.nameChangedLocked(token.Home, d, e.name)
 		}
 	}
 	inv := &fspb.Inval{Name: []byte(e.name), Attr: true, Data: e.mask&(unix.FAN_MODIFY|unix.FAN_DELETE|unix.FAN_MOVED_FROM) != 0}
@@ -405,49 +451,40 @@ func (s *Server) changed(e *event) {
 		if len(dirs) == len(objs) && e.name != "." {
 			one.Dir = []byte(dirs[i])
 		}
-		s.objChangedLocked(nil, 0, x, one)
+		s.objChangedLocked(token.Home, x, one)
 	}
 }
 
-// nameChangedLocked tells all who keep names of dir, but not mount of client by, that name means something else.
-func (s *Server) nameChangedLocked(by *client, mount uint64, dir, name string) {
-	for _, h := range s.tokens.Readers(token.Object(dir), token.NamesRead) {
-		if inv := except(by, mount, h, &fspb.Inval{Dir: []byte(dir), Name: []byte(name), Entry: true}); inv != nil {
-			s.noteLocked(h, inv)
+// nameChangedLocked tells all who keep names of dir, but not by, that name means something else, and dir's attributes too.
+func (s *Server) nameChangedLocked(by token.Holder, dir, name string) {
+	o := token.Object(dir)
+	readers := s.tokens.Readers(o, token.NamesRead)
+	for _, h := range readers {
+		if h != by {
+			s.noteLocked(h, &fspb.Inval{Dir: []byte(dir), Name: []byte(name), Entry: true})
 		}
 	}
-	s.objChangedLocked(by, mount, dir, &fspb.Inval{Id: []byte(dir), Attr: true})
-}
-
-// objChangedLocked tells all who keep something of the file to forget it.
-func (s *Server) objChangedLocked(by *client, mount uint64, id string, inv *fspb.Inval) {
-	o := token.Object(id)
 	for _, h := range s.tokens.Readers(o, token.DataRead) {
-		if inv := except(by, mount, h, inv); inv != nil {
-			s.noteLocked(h, inv)
+		if h != by && !slices.Contains(readers, h) {
+			s.noteLocked(h, &fspb.Inval{Id: []byte(dir), Attr: true})
 		}
+	}
+}
+
+// objChangedLocked tells all who keep something of the file, but not by, to forget it.
+func (s *Server) objChangedLocked(by token.Holder, id string, inv *fspb.Inval) {
+	o := token.Object(id)
+	tell := func(h token.Holder) {
+		if h != by {
+			s.noteLocked(h, proto.Clone(inv).(*fspb.Inval))
+		}
+	}
+	for _, h := range s.tokens.Readers(o, token.DataRead) {
+		tell(h)
 	}
 	if w, ok := s.tokens.Writer(o); ok {
-		if inv := except(by, mount, w, inv); inv != nil {
-			s.noteLocked(w, inv)
-		}
+		tell(w)
 	}
-}
-
-// except leaves out the mount that made the change. A client with one mount needs no note at all.
-func except(by *client, mount uint64, h token.Holder, inv *fspb.Inval) *fspb.Inval {
-	if by == nil || by.holder() != h {
-		return inv
-	}
-	by.mu.Lock()
-	n := by.mounts
-	by.mu.Unlock()
-	if n < 2 {
-		return nil
-	}
-	inv = proto.Clone(inv).(*fspb.Inval)
-	inv.Except = mount
-	return inv
 }
 
 // watchDir marks a directory before its content is given away.

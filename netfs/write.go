@@ -255,7 +255,7 @@ func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) sysc
 	if e == 0 {
 		n.w.attr = res.GetEntry().GetAttr()
 	}
-	n.fs.cache.forgetAttr(n.id)
+	n.fs.changed(n.id)
 	return e
 }
 

@@ -1,8 +1,8 @@
 // Package token decides who may cache what of a tree: a pure state machine without goroutine, clock or socket. A step goes
 // in (a wish, an answer, a death, a change made by the home itself), messages come out, and the caller carries them.
 //
-// Terms. An object is anything with an identity at the home; the table does not look inside its name. A holder is one life
-// of a host. A mode is what the holder may keep without asking:
+// Terms. An object is anything with an identity at the home; the table does not look inside its name. A holder is one view
+// of the tree by one life of a host. A mode is what the holder may keep without asking:
 //
 //	NamesRead   names in a directory, the missing ones too
 //	DataRead    attributes and data of a file

@@ -19,10 +19,11 @@ const (
 	DataWrite
 )
 
-// Holder is one life of a host. The zero Holder is the home itself.
+// Holder is one view of the tree by one life of a host. The zero Holder is the home itself.
 type Holder struct {
 	Host        names.Host
 	Incarnation names.Incarnation
+	Mount       uint64 // one of several views of the tree that the host has
 }
 
 // Home is the holder that stands for the home's own processes.
