@@ -25,7 +25,7 @@ func TestStay(t *testing.T) {
 		{"/usr/bin/docker", []string{"docker", "ps"}, "container"},
 		{"/bin/mkdir", []string{"mkdir", "-p", "x"}, "cheap"},
 		{"/bin/busybox", []string{"mkdir", "-p", "x"}, "cheap"},
-		{"/usr/bin/ar", []string{"ar", "rcs", "lib.a", "x.o"}, ""},
+		{"/usr/bin/ar", []string{"ar", "rcs", "lib.a", "x.o"}, "archive"},
 		{"/usr/bin/env", []string{"env", "-u", "X", "A=b", "make", "all"}, "spreader"},
 		{"/usr/bin/env", []string{"env", "-i", "gcc", "-c", "x.c"}, ""},
 		{"/usr/bin/env", []string{"env"}, "cheap"},
