@@ -89,6 +89,9 @@ func Start(cfg Config) (_ *Node, err error) {
 	if n.fusectl, err = mountFusectl(); err != nil {
 		return nil, err
 	}
+	if err := n.cfg.sweep(); err != nil {
+		cfg.Log.Warn("what an earlier daemon left cannot be cleared away", "err", err)
+	}
 	if n.meter, err = newMeter(); err != nil {
 		return nil, err
 	}
