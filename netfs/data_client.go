@@ -77,10 +77,12 @@ func (fs *rawFS) Open(stop <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 		out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	}
 	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY {
+		n.usedBy(in.Pid, false)
 		n.opens.Add(1)
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
 		return fuse.OK
 	}
+	n.usedBy(in.Pid, true)
 	n.writers.Add(1)
 	return fuse.OK
 }
@@ -94,16 +96,17 @@ func (fs *rawFS) Create(stop <-chan struct{}, in *fuse.CreateIn, name string, ou
 	if n.typ.Load() != unix.S_IFREG {
 		return fuse.Status(syscall.ENXIO) // somebody else was quicker, with something else
 	}
-	return fs.created(n, in.Flags, res, since, &out.OpenOut)
+	return fs.created(n, in, res, since, &out.OpenOut)
 }
 
-func (fs *rawFS) created(n *node, flags uint32, res *fspb.Result, since uint64, out *fuse.OpenOut) fuse.Status {
+func (fs *rawFS) created(n *node, in *fuse.CreateIn, res *fspb.Result, since uint64, out *fuse.OpenOut) fuse.Status {
+	n.usedBy(in.Pid, true)
 	n.granted(res, since, res.Entry.GetAttr().GetSize() == 0)
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	if n.volatile {
 		out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	}
-	if flags&unix.O_ACCMODE == unix.O_RDONLY {
+	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY {
 		n.opens.Add(1)
 	} else {
 		n.writers.Add(1)
@@ -127,7 +130,7 @@ func (fs *rawFS) Tmpfile(stop <-chan struct{}, in *fuse.CreateIn, out *fuse.Crea
 	n.pinned.Store(true)
 	out.NodeId, out.Generation = n.nodeid, 1
 	fillAttr(res.Entry.Attr, &out.Attr)
-	return fs.created(n, in.Flags, res, since, &out.OpenOut)
+	return fs.created(n, in, res, since, &out.OpenOut)
 }
 
 // Read gives bytes of a file.

@@ -247,6 +247,7 @@ func (fs *rawFS) Rename(stop <-chan struct{}, in *fuse.RenameIn, from, to string
 	fs.mu.Unlock()
 	if n != nil {
 		fs.changed(n.id)
+		n.usedBy(in.Pid, false)
 	}
 	if v != nil {
 		fs.changed(v.id)

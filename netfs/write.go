@@ -2,8 +2,6 @@ package netfs
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,10 +19,11 @@ type writeState struct {
 	mu     sync.Mutex
 	active atomic.Bool // something below is in use; lets readers pass without the lock
 
-	token bool   // the home gave us the writes of this file
-	epoch uint64 // by the connection of that number
-	ample bool   // and has so much room that they may stay here behind close
-	gone  bool   // the file lost its last name: nobody but its open descriptors will read it
+	token bool                 // the home gave us the writes of this file
+	epoch uint64               // by the connection of that number
+	ample bool                 // and has so much room that they may stay here behind close
+	task  atomic.Pointer[task] // that alone wrote what is held, and alone knows; nil: nobody in particular
+	gone  bool                 // the file lost its last name: nobody but its open descriptors will read it
 
 	whole  []byte // the whole file, if known
 	known  bool
@@ -45,86 +44,6 @@ const (
 	maxWhole = 32 << 20  // a file that grows beyond is not kept whole
 	maxHeld  = 256 << 20 // bytes held by a mount, all files together
 )
-
-// heldSet is the files that have something to send.
-type heldSet struct {
-	mu    sync.Mutex
-	nodes map[*node]struct{}
-	bytes atomic.Int64
-}
-
-func (s *heldSet) add(n *node) {
-	s.mu.Lock()
-	s.nodes[n] = struct{}{}
-	s.mu.Unlock()
-}
-
-func (s *heldSet) del(n *node) {
-	s.mu.Lock()
-	delete(s.nodes, n)
-	s.mu.Unlock()
-}
-
-func (s *heldSet) has(n *node) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.nodes[n]
-	return ok
-}
-
-// Flush writes back everything that is held, and says what could not be written, once. When it returns nil, all that was
-// written through this mount before the call is at home.
-func (m *Mount) Flush(ctx context.Context) error {
-	fs := m.fs
-	fs.held.mu.Lock()
-	all := make([]*node, 0, len(fs.held.nodes))
-	for n := range fs.held.nodes {
-		all = append(all, n)
-	}
-	fs.held.mu.Unlock()
-	if len(all) == 0 {
-		return nil
-	}
-	const parallel = 8
-	next := make(chan *node, len(all))
-	for _, n := range all {
-		next <- n
-	}
-	close(next)
-	errs := make(chan error, len(all))
-	var wg sync.WaitGroup
-	for range min(parallel, len(all)) {
-		wg.Go(func() {
-			for n := range next {
-				if ctx.Err() != nil {
-					errs <- ctx.Err()
-					return
-				}
-				if e := n.flush(true); e != 0 {
-					errs <- fmt.Errorf("%s: %w", n.name(), e)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	close(errs)
-	var list []error
-	for e := range errs {
-		list = append(list, e)
-	}
-	if err := errors.Join(list...); err != nil {
-		return fmt.Errorf("write back to host %s: %w", m.cfg.Home, err)
-	}
-	return nil
-}
-
-// name is for messages.
-func (n *node) name() string {
-	if e := n.fs.edgesOf(n); len(e) > 0 {
-		return e[0].name
-	}
-	return "a file without a name"
-}
 
 // granted begins to hold back writes of a file, as the home allows. empty says that it has no content.
 func (n *node) granted(res *fspb.Result, since uint64, empty bool) {
@@ -310,65 +229,6 @@ func (w *writeState) sent(n int64, all bool) {
 	if all || len(w.run) == 0 && w.lo == w.hi {
 		w.run, w.lo, w.hi, w.stamp = nil, 0, 0, 0
 	}
-}
-
-// flush brings the file home. With done, and nobody writing any more, the token goes back and nothing is kept.
-func (n *node) flush(done bool) syscall.Errno {
-	w := &n.w
-	if !w.active.Load() {
-		return 0
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n.checkLocked()
-	if w.gone {
-		n.fs.held.del(n)
-		return 0
-	}
-	if !done || n.writers.Load() > 0 {
-		return w.told(n.sendLocked(0))
-	}
-	e := n.sendLocked(writeDone)
-	if e == syscall.EHOSTDOWN {
-		return e
-	}
-	e = w.told(e)
-	w.dropWhole(n)
-	w.token = false
-	w.active.Store(false)
-	n.fs.reap(n)
-	return e
-}
-
-// reap removes a node that the kernel forgot while it held something.
-func (fs *rawFS) reap(n *node) {
-	fs.mu.Lock()
-	if n.lookups == 0 && fs.nodes[n.nodeid] == n {
-		fs.removeLocked(n)
-	}
-	fs.mu.Unlock()
-}
-
-// closed is the close of a descriptor that could write. Its errors are the last a program asks for.
-func (n *node) closed() syscall.Errno {
-	w := &n.w
-	if !w.active.Load() {
-		return 0
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.gone || w.ample && w.known && w.err == 0 {
-		return 0
-	}
-	return w.told(n.sendLocked(0))
-}
-
-// told gives an error once, an earlier one first.
-func (w *writeState) told(e syscall.Errno) syscall.Errno {
-	if w.err != 0 {
-		e, w.err = w.err, 0
-	}
-	return e
 }
 
 // unlinked is after the file lost a name. If it was the last, what is held needs no sending.

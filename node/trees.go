@@ -101,6 +101,10 @@ func (t *tree) Flush(ctx context.Context) error {
 	return t.each(func(m *netfs.Mount) error { return m.Flush(ctx) })
 }
 
+func (t *tree) FlushEnded(ctx context.Context) error {
+	return t.each(func(m *netfs.Mount) error { return m.FlushEnded(ctx) })
+}
+
 func (t *tree) Abort() {
 	_ = t.each(func(m *netfs.Mount) error { m.Abort(); return nil })
 }

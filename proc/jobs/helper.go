@@ -25,8 +25,9 @@ type Tree interface {
 	Binds() []nest.Bind  // mounts on top of it
 	AbortFile() *os.File // aborts the FUSE connection when written to; nil if there is none
 	Applied(ctx context.Context, seq uint64) error
-	Flush(ctx context.Context) error // every write is at the home
-	Abort()                          // the home is gone: everything fails at once
+	Flush(ctx context.Context) error      // every write is at the home
+	FlushEnded(ctx context.Context) error // so is what jobs that have ended wrote
+	Abort()                               // the home is gone: everything fails at once
 	Unmount(ctx context.Context) error
 }
 
@@ -210,7 +211,7 @@ func (h *Helper) ended(ctx context.Context, hm *home, set FileSet, ev nest.Event
 	ctx, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
 	err := set.Drain(ctx)
-	if ferr := hm.tree.Flush(ctx); ferr != nil {
+	if ferr := hm.tree.FlushEnded(ctx); ferr != nil {
 		err = ferr
 	}
 	if err != nil {
