@@ -31,9 +31,10 @@ type HomeTree interface {
 	Drain(ctx context.Context, to names.Host) (seq uint64, err error)
 }
 
-// HomeFiles ships inherited descriptors: ns are their numbers. An unshippable one is an error that is the reason.
+// HomeFiles ships the inherited descriptors of the process job, which its session's supervisor run holds too: ns are their
+// numbers. An unshippable one is an error that is the reason.
 type HomeFiles interface {
-	Describe(ns []int, files []*os.File) (desc []byte, release func(), err error)
+	Describe(job, run int, ns []int, files []*os.File) (desc []byte, release func(), err error)
 }
 
 // Links gives the connection to a host.
@@ -163,7 +164,7 @@ func (h *Home) image(who control.Caller, key jobKey, req *control.ExecRequest, f
 	for i, fd := range req.FDs {
 		ns[i] = fd.N
 	}
-	desc, release, err := h.cfg.Files.Describe(ns, files)
+	desc, release, err := h.cfg.Files.Describe(req.Pid, who.Pid, ns, files)
 	closeAll(files)
 	if err != nil {
 		return nil, refusal(err.Error())
@@ -290,6 +291,19 @@ func (h *Home) about(helper names.Host) (*jobspb.Home, error) {
 	return &jobspb.Home{Hostname: hostname, PidFirst: uint32(first), PidLast: uint32(last)}, err
 }
 
+// toGroup tells which signals go to the whole process group of a job. What the terminal sends does. So do those of job
+// control: a shell stops and continues the group that the ghost is in, and of that the ghost can tell only its own part; a job
+// that was continued in part would hang.
+func toGroup(o control.JobOrder) bool {
+	switch unix.Signal(o.Signal) {
+	case unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT:
+		return true
+	case unix.SIGCHLD:
+		return false
+	}
+	return o.Code == siKernel
+}
+
 // orders passes the session's signals on until the session or the job is gone.
 func (h *Home) orders(ctx context.Context, c *control.Conn, s *link.Stream, to names.Host) {
 	for {
@@ -304,7 +318,7 @@ func (h *Home) orders(ctx context.Context, c *control.Conn, s *link.Stream, to n
 			return
 		}
 		msg, err := proto.Marshal(&jobspb.Order{
-			Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: o.Code == siKernel && o.Signal != int(unix.SIGCHLD), FsSeq: seq,
+			Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: toGroup(o), FsSeq: seq,
 		})
 		if err != nil || s.Send(ctx, msg) != nil {
 			return
