@@ -332,25 +332,7 @@ var conformance = map[string]func(d string) (string, error){
 		_, e5 := unix.Getxattr(p, "trusted.onehost", b)
 		return fmt.Sprint(e1, string(b[:max(n, 0)]), e2, e3, e4, e5), nil
 	},
-	"mmap": func(d string) (string, error) {
-		f, err := os.Create(filepath.Join(d, "f"))
-		if err != nil {
-			return "", err
-		}
-		defer f.Close()
-		if err := f.Truncate(8192); err != nil {
-			return "", err
-		}
-		m, err := unix.Mmap(int(f.Fd()), 0, 8192, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-		if err != nil {
-			return "", err
-		}
-		copy(m[4090:], "across a page")
-		e1 := unix.Msync(m, unix.MS_SYNC)
-		e2 := unix.Munmap(m)
-		b, err := os.ReadFile(f.Name())
-		return fmt.Sprint(e1, e2, len(b), string(bytes.Trim(b, "\x00"))), err
-	},
+	"mmap": mapElsewhere,
 	"locks": func(d string) (string, error) {
 		p := filepath.Join(d, "f")
 		a, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE, 0o644)
