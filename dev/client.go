@@ -32,6 +32,8 @@ type FD struct {
 type Options struct {
 	// Ship makes the files of shipped descriptors. Without it only output can be given for them, and a job that reads is refused.
 	Ship Shipper
+	// Open opens a file of the home by its name there; nil: its reads are shipped.
+	Open func(path string, flags int) (*os.File, error)
 	// PTMX opens the master of a new terminal, non-blocking; nil: /dev/ptmx of this host.
 	PTMX func() (*os.File, error)
 	// BeforeForward, if any, is called before each piece of output goes home: whoever reads the output must see the files
@@ -57,9 +59,12 @@ func NewClient(log *slog.Logger) *Client {
 type Set struct {
 	cancel   context.CancelFunc
 	pumps    []*pump
+	feeds    []*feed
+	opened   []*opened
 	given    []*os.File // the process's ends
 	releases []func()
 	released bool
+	began    bool // the feeds run
 }
 
 // Open makes the descriptors that desc (of Server.Describe) describes, for a process of the home at the other end of conn. The
@@ -90,8 +95,15 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 			fd.Path, fd.Flags = d.Path, d.Flags&^(unix.O_CREAT|unix.O_EXCL|unix.O_TRUNC)
 		case Ended:
 			fd.File, err = s.ended()
+		case Input:
+			if fd.File = outputs[d.Same]; fd.File == nil {
+				fd.File, err = s.input(obj)
+				outputs[d.Same] = fd.File
+			}
 		default:
-			err = s.ship(obj, &fd, o.Ship)
+			if fd.File = s.open(d, obj, o); fd.File == nil {
+				err = s.ship(obj, &fd, o.Ship)
+			}
 		}
 		if err != nil {
 			s.Close()
@@ -102,6 +114,10 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 	for _, p := range s.pumps {
 		p.began = true
 		go p.run(life)
+	}
+	s.began = true
+	for _, f := range s.feeds {
+		go f.run(life)
 	}
 	return fds, s, nil
 }
@@ -185,6 +201,11 @@ func (s *Set) Drain(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, f := range s.opened {
+		if err := f.settle(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -204,6 +225,16 @@ func (s *Set) Close() {
 	for _, p := range s.pumps {
 		p.close()
 	}
+	for _, f := range s.feeds {
+		f.near.Close()
+		if s.began {
+			<-f.done
+		}
+	}
+	for _, f := range s.opened {
+		unix.Close(f.fd)
+	}
+	s.feeds, s.opened = nil, nil
 	for _, release := range s.releases {
 		release()
 	}

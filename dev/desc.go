@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -14,10 +15,12 @@ type Desc struct {
 	N     int    `json:"n"`
 	Kind  Kind   `json:"k"`
 	ID    uint64 `json:"i,omitempty"` // of the Server; not for Path and Ended
-	Path  string `json:"p,omitempty"`
+	Path  string `json:"p,omitempty"` // of Path; of Shipped, where the file may be opened by name instead
 	Flags int    `json:"f,omitempty"` // access mode and status flags of the home's open file
 	// Same numbers the descriptors that are one pipe, terminal or socket.
 	Same int `json:"s,omitempty"`
+	// Of a file that may be opened by name.
+	At, Size int64 `json:",omitempty"`
 	// Of a terminal.
 	Termios *unix.Termios `json:"t,omitempty"`
 	Winsize *unix.Winsize `json:"w,omitempty"`
@@ -43,7 +46,7 @@ func Unmarshal(b []byte) ([]Desc, error) {
 	}
 	seen := map[int]bool{}
 	for _, d := range ds {
-		if d.N < 0 || seen[d.N] || d.Kind <= Stay || d.Kind > Ended || d.Kind == Path && d.Path == "" {
+		if d.N < 0 || seen[d.N] || d.Kind <= Stay || d.Kind > Input || d.Kind == Path && d.Path == "" {
 			return nil, fmt.Errorf("descriptor %d of a job (%v) is wrong: %w", d.N, d.Kind, syscall.EBADMSG)
 		}
 		seen[d.N] = true
@@ -52,9 +55,9 @@ func Unmarshal(b []byte) ([]Desc, error) {
 }
 
 // Describe takes over the inherited descriptors of a process, which are numbered ns there, and describes them for the
-// helper; files stay the caller's. release forgets them again, when the job is over. When one cannot go the error says why, in
+// helper; files stay the caller's. job is the process, 0 if unknown, and run the supervisor that holds what it holds. release forgets them again, when the job is over. When one cannot go the error says why, in
 // a few words.
-func (s *Server) Describe(ns []int, files []*os.File) (desc []byte, release func(), err error) {
+func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte, release func(), err error) {
 	if len(ns) != len(files) || len(ns) > maxDescs {
 		return nil, nil, fmt.Errorf("%d descriptors, of which %d came: at most %d can go: %w", len(ns), len(files), maxDescs, syscall.EINVAL)
 	}
@@ -102,6 +105,7 @@ func (s *Server) Describe(ns []int, files []*os.File) (desc []byte, release func
 			}
 			ids = append(ids, id)
 			d.ID = id
+			d.refine(holder{job, run}, f, &st, link)
 			key := identity{st.Dev, st.Ino, st.Rdev}
 			if groups[key] == 0 {
 				groups[key] = len(groups) + 1
@@ -115,4 +119,31 @@ func (s *Server) Describe(ns []int, files []*os.File) (desc []byte, release func
 		return nil, nil, err
 	}
 	return desc, release, nil
+}
+
+// refine sees whether what would be shipped read by read can be had at less cost, and be more like what it is at home.
+func (d *Desc) refine(who holder, f *os.File, st *unix.Stat_t, link string) {
+	if d.Kind != Shipped || d.Flags&unix.O_ACCMODE == unix.O_WRONLY || d.Flags&unix.O_NONBLOCK != 0 {
+		return
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFIFO, unix.S_IFSOCK:
+		if who.alone(link) {
+			d.Kind = Input
+		}
+	case unix.S_IFREG:
+		if d.Flags&unix.O_ACCMODE != unix.O_RDONLY || strings.HasSuffix(link, " (deleted)") {
+			return // writers share one offset
+		}
+		for _, own := range []string{"/proc/", "/sys/", "/dev/"} { // those of the nest are others
+			if strings.HasPrefix(link, own) {
+				return
+			}
+		}
+		_ = control(f, func(fd int) {
+			if at, err := unix.Seek(fd, 0, unix.SEEK_CUR); err == nil {
+				d.Path, d.At, d.Size = link, at, st.Size
+			}
+		})
+	}
 }

@@ -8,15 +8,18 @@
 //
 //	output     a write-capable pipe, terminal or stream socket: a local pipe, or a local terminal where the home's is one; a
 //	           pump reads it and writes to the home, one piece at a time, so that a slow reader at home slows the writer
-//	shipped    the reading side of a pipe, socket or terminal, and regular files in any mode: each read and write is
-//	           one call to the home (Object), through a file that the Shipper makes; nothing is read ahead
+//	shipped    the reading side of another pipe, socket or terminal, and regular files in any mode: each read and write is
+//	           one call to the home (Object), through a file that the Shipper makes; nothing is read ahead. A regular file
+//	           that is only read is opened by name instead, if it has one, and the home's offset moved at the end
+//	input      the reading side of a pipe or socket that nobody else can read: a local pipe, filled ahead
 //	path       the null device and its like, and directories: opened in the nest by name
 //	ended      a pipe whose writers are gone for good: a local one like it
 //	stay       what cannot go; Classify says why
 //
 // Descriptors of one output (2>&1) share one local pipe, so their order is kept; Drain waits until what was written is at home.
 //
-// Traps. The home's open file is shared: never set O_NONBLOCK on it (os.File.Fd clears it, as bad). Pipes and terminals are
+// Traps. What is shipped looks like an empty regular file that cannot be sought: a compiler that measures its input finds
+// none. That is why input is filled ahead wherever nobody can notice, and files that are only read are opened by name. The home's open file is shared: never set O_NONBLOCK on it (os.File.Fd clears it, as bad). Pipes and terminals are
 // opened anew through /proc/self/fd, which gives an open file of our own on the same pipe; sockets take MSG_DONTWAIT. A read that
 // was interrupted at the helper may have succeeded at home: its reply is awaited and handed over, never dropped. A local
 // terminal is for output only: a read from it waits until the job ends.

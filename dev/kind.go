@@ -19,9 +19,10 @@ const (
 	Shipped
 	Path
 	Ended
+	Input
 )
 
-var kindNames = [...]string{"stay", "output", "terminal", "shipped", "path", "ended"}
+var kindNames = [...]string{"stay", "output", "terminal", "shipped", "path", "ended", "input"}
 
 func (k Kind) String() string {
 	if k < 0 || int(k) >= len(kindNames) {

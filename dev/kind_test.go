@@ -112,7 +112,7 @@ func TestDescribeRefuses(t *testing.T) {
 	f := os.NewFile(uintptr(fd), "eventfd")
 	defer f.Close()
 	_, w := newPipe(t)
-	if _, _, err := s.Describe([]int{1, 7}, []*os.File{w, f}); err == nil || !strings.Contains(err.Error(), "descriptor 7") {
+	if _, _, err := s.Describe(0, 0, []int{1, 7}, []*os.File{w, f}); err == nil || !strings.Contains(err.Error(), "descriptor 7") {
 		t.Errorf("%v: want a reason that names the descriptor", err)
 	}
 	if len(s.files) != 0 {

@@ -52,7 +52,7 @@ func (r *rig) open(o Options, first int, files ...*os.File) ([]FD, *Set) {
 	for i := range ns {
 		ns[i] = first + i
 	}
-	desc, release, err := r.server.Describe(ns, files)
+	desc, release, err := r.server.Describe(0, 0, ns, files)
 	if err != nil {
 		r.t.Fatal(err)
 	}

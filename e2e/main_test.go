@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,9 @@ import (
 
 // programs is where TestMain built onehost and onehostd.
 const programsEnv = "ONEHOST_E2E_PROGRAMS"
+
+// prefixEnv, if set, keeps the hosts of this run apart from those of another that runs at the same time.
+const prefixEnv = "ONEHOST_E2E_PREFIX"
 
 func TestMain(m *testing.M) {
 	if split.Reexec(os.Args) {
@@ -101,7 +105,7 @@ func splitName(t *testing.T) string {
 	if len(name) > 18 {
 		name = name[:18]
 	}
-	return "e2e-" + strings.Trim(name, "-")
+	return cmp.Or(os.Getenv(prefixEnv), "e2e") + "-" + strings.Trim(name, "-")
 }
 
 // logs shows what the daemons said.

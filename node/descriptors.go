@@ -2,7 +2,10 @@ package node
 
 import (
 	"context"
+	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/onehost/onehost/dev"
 	"github.com/onehost/onehost/link"
@@ -16,7 +19,7 @@ type helperFiles struct{ client *dev.Client }
 func (h helperFiles) Open(ctx context.Context, conn *link.Conn, desc []byte, t jobs.Tree, n *nest.Nest) ([]nest.FD, jobs.FileSet, error) {
 	o := dev.Options{PTMX: n.PTMX, BeforeForward: t.Flush}
 	if tr, ok := t.(*tree); ok {
-		o.Ship = shipper{tr}
+		o.Ship, o.Open = shipper{tr}, tr.open
 	}
 	given, set, err := h.client.Open(ctx, conn, desc, o)
 	if err != nil {
@@ -41,3 +44,18 @@ func (s shipper) Ship(o *dev.Object) (string, func(), error) {
 type shipped struct{ *dev.Object }
 
 func (shipped) Close() error { return nil }
+
+// open opens a file of the home by its name there.
+func (t *tree) open(path string, flags int) (*os.File, error) {
+	root, err := unix.Open(t.Root(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(root)
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(root, path, &how)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}

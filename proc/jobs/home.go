@@ -291,12 +291,12 @@ func (h *Home) about(helper names.Host) (*jobspb.Home, error) {
 	return &jobspb.Home{Hostname: hostname, PidFirst: uint32(first), PidLast: uint32(last)}, err
 }
 
-// toGroup tells which signals go to the whole process group of a job. What the terminal sends does. So do those of job
-// control: a shell stops and continues the group that the ghost is in, and of that the ghost can tell only its own part; a job
-// that was continued in part would hang.
+// toGroup tells which signals go to the whole process group of a job. What the terminal sends does. So do SIGSTOP and SIGCONT:
+// a shell stops and continues the group that the ghost is in, of which the ghost can tell its own part only, and a
+// job that was continued in part would hang.
 func toGroup(o control.JobOrder) bool {
 	switch unix.Signal(o.Signal) {
-	case unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT:
+	case unix.SIGSTOP, unix.SIGCONT:
 		return true
 	case unix.SIGCHLD:
 		return false
