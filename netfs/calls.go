@@ -62,18 +62,20 @@ func (m *Mount) ask(by caller, method string, op *fspb.Op) (*fspb.Result, []byte
 
 // change calls the home for something that must not be done twice. A killed caller gets EINTR at once, and the home tells
 // what became of it by a note.
-func (m *Mount) change(by caller, method string, op *fspb.Op, body []byte) (*fspb.Result, []byte, syscall.Errno) {
+func (m *Mount) change(by caller, method string, op *fspb.Op, body []byte) (*fspb.Result, syscall.Errno) {
 	ctx, cancel := context.WithTimeout(m.ctx, callTime)
 	defer cancel()
 	go by.watch(ctx, cancel)
-	return m.call(ctx, method, op, body, 1)
+	res, _, e := m.call(ctx, method, op, body, 1)
+	return res, e
 }
 
 // send calls the home for something that may be done twice, whatever signals come, for others depend on it too.
-func (m *Mount) send(method string, op *fspb.Op, body []byte) (*fspb.Result, []byte, syscall.Errno) {
+func (m *Mount) send(method string, op *fspb.Op) (*fspb.Result, syscall.Errno) {
 	ctx, cancel := context.WithTimeout(m.ctx, callTime)
 	defer cancel()
-	return m.call(ctx, method, op, body, callTries)
+	res, _, e := m.call(ctx, method, op, nil, callTries)
+	return res, e
 }
 
 // wait calls the home until it answers or any signal comes, for calls that programs expect to wait.

@@ -121,7 +121,7 @@ func (fs *rawFS) Tmpfile(stop <-chan struct{}, in *fuse.CreateIn, out *fuse.Crea
 		return fuse.EPERM
 	}
 	since := fs.m.inval.mark()
-	res, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.tmpfile",
+	res, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.tmpfile",
 		&fspb.Op{Id: []byte(dir.id), Mode: in.Mode, Flags: in.Flags, Cred: fs.creds.of(&in.InHeader)}, nil)
 	if e != 0 {
 		return fuse.Status(e)
@@ -329,7 +329,7 @@ func (n *node) lastClosed() {
 		w.mu.Unlock()
 	}
 	if n.pinned.Swap(false) {
-		_, _, _ = n.fs.m.send("fs.unpin", &fspb.Op{Id: []byte(n.id)}, nil)
+		_, _ = n.fs.m.send("fs.unpin", &fspb.Op{Id: []byte(n.id)})
 	}
 }
 

@@ -310,7 +310,7 @@ func change(fd int, set *fspb.Set) error {
 
 // allocate: id, off, len, flags (the mode of fallocate).
 func (s *Server) allocate(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
-	return s.alter(ctx, c, op, op.Id, func(fd int) (int64, error) {
+	return s.alter(ctx, c, op.Id, func(fd int) (int64, error) {
 		return 0, unix.Fallocate(fd, op.Flags, op.Off, op.Len)
 	})
 }
@@ -325,14 +325,14 @@ func (s *Server) copyRange(ctx context.Context, c viewer, op *fspb.Op, _ []byte)
 		return nil, nil, err
 	}
 	defer s.shut(x, in)
-	return s.alter(ctx, c, op, op.Id2, func(fd int) (int64, error) {
+	return s.alter(ctx, c, op.Id2, func(fd int) (int64, error) {
 		n, err := unix.CopyFileRange(in, &op.Off, fd, &op.Off2, int(min(op.Len, 1<<30)), 0)
 		return int64(n), err
 	})
 }
 
 // alter changes a file's data through an open descriptor.
-func (s *Server) alter(ctx context.Context, c viewer, op *fspb.Op, id []byte, do func(fd int) (int64, error)) (*fspb.Result, []byte, error) {
+func (s *Server) alter(ctx context.Context, c viewer, id []byte, do func(fd int) (int64, error)) (*fspb.Result, []byte, error) {
 	if err := s.acquire(ctx, c, string(id), token.DataWrite); err != nil {
 		return nil, nil, err
 	}

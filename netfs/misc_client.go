@@ -133,7 +133,7 @@ func (fs *rawFS) xattr(stop <-chan struct{}, h *fuse.InHeader, op *fspb.Op, valu
 	op.Id, op.Cred = []byte(n.id), fs.creds.of(h)
 	by := callerOf(stop, h)
 	if op.Flags != xattrGet && op.Flags != xattrList {
-		_, _, e := fs.m.change(by, "fs.xattr", op, value)
+		_, e := fs.m.change(by, "fs.xattr", op, value)
 		fs.changed(n.id)
 		return nil, fuse.Status(e)
 	}
@@ -192,7 +192,7 @@ func (fs *rawFS) Fallocate(stop <-chan struct{}, in *fuse.FallocateIn) fuse.Stat
 		return fuse.EPERM
 	}
 	return fuse.Status(n.atHome(func() syscall.Errno {
-		_, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.allocate", &fspb.Op{
+		_, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.allocate", &fspb.Op{
 			Id: []byte(n.id), Off: int64(in.Offset),
 			Len: int64(in.Length), Flags: in.Mode,
 		}, nil)
@@ -228,7 +228,7 @@ func (fs *rawFS) CopyFileRange(stop <-chan struct{}, in *fuse.CopyFileRangeIn) (
 	}
 	var done int64
 	e := to.atHome(func() syscall.Errno {
-		res, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.copy", &fspb.Op{
+		res, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.copy", &fspb.Op{
 			Id: []byte(from.id), Id2: []byte(to.id), Off: int64(in.OffIn),
 			Off2: int64(in.OffOut), Len: int64(in.Len),
 		}, nil)
@@ -298,7 +298,7 @@ func (fs *rawFS) setLock(stop <-chan struct{}, in *fuse.LkIn, how uint32) fuse.S
 // unlock drops the locks of an owner that closes the file.
 func (fs *rawFS) unlock(n *node, owner uint64) {
 	if n.locked.Load() {
-		_, _, _ = fs.m.send("fs.lock", &fspb.Op{Id: []byte(n.id), Flags: lockDrop, Lock: &fspb.Lock{Owner: owner}}, nil)
+		_, _ = fs.m.send("fs.lock", &fspb.Op{Id: []byte(n.id), Flags: lockDrop, Lock: &fspb.Lock{Owner: owner}})
 	}
 }
 
@@ -348,6 +348,6 @@ func (fs *rawFS) closeFifo(fh uint64) bool {
 	fs.mu.Lock()
 	delete(fs.fifos, fh)
 	fs.mu.Unlock()
-	_, _, _ = fs.m.send("fs.fifo.close", &fspb.Op{Handle: h}, nil)
+	_, _ = fs.m.send("fs.fifo.close", &fspb.Op{Handle: h})
 	return true
 }

@@ -84,7 +84,7 @@ func (fs *rawFS) build(method string, stop <-chan struct{}, h *fuse.InHeader, na
 	}
 	op.Name, op.Cred = []byte(name), fs.creds.of(h)
 	since := fs.m.inval.mark()
-	res, _, e := fs.m.change(callerOf(stop, h), method, op, nil)
+	res, e := fs.m.change(callerOf(stop, h), method, op, nil)
 	if e != 0 {
 		return nil, nil, 0, fuse.Status(e)
 	}
@@ -187,7 +187,7 @@ func (fs *rawFS) remove(stop <-chan struct{}, h *fuse.InHeader, name string, fla
 		op.Pin = v.pin()
 	}
 	since := fs.m.inval.mark()
-	res, _, e := fs.m.change(callerOf(stop, h), "fs.unlink", op, nil)
+	res, e := fs.m.change(callerOf(stop, h), "fs.unlink", op, nil)
 	if e != 0 {
 		if op.Pin {
 			v.pinned.Store(false)
@@ -220,7 +220,7 @@ func (fs *rawFS) Rename(stop <-chan struct{}, in *fuse.RenameIn, from, to string
 		op.Pin = v.pin()
 	}
 	since := fs.m.inval.mark()
-	res, _, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.rename", op, nil)
+	res, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.rename", op, nil)
 	if e != 0 {
 		if op.Pin {
 			v.pinned.Store(false)

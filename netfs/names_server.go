@@ -243,11 +243,11 @@ func (s *Server) build(ctx context.Context, c viewer, op *fspb.Op, do func(dirfd
 	if err := s.workers.as(op.Cred, func() error { return do(dir.fd, string(op.Name)) }); err != nil {
 		return nil, nil, err
 	}
-	return s.made(ctx, c, op, dir, op.Name)
+	return s.made(ctx, c, dir, op.Name)
 }
 
 // made tells the others of a new name and gives its entry.
-func (s *Server) made(ctx context.Context, c viewer, op *fspb.Op, dir *obj, name []byte) (*fspb.Result, []byte, error) {
+func (s *Server) made(ctx context.Context, c viewer, dir *obj, name []byte) (*fspb.Result, []byte, error) {
 	s.mu.Lock()
 	s.nameChangedLocked(c.holder(), dir.id, string(name))
 	s.stepLocked(token.Message{Kind: token.Acquire, Object: token.Object(dir.id), Holder: c.holder(), Mode: token.NamesRead})

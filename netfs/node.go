@@ -197,7 +197,7 @@ func (fs *rawFS) Forget(nodeid, nlookup uint64) {
 	fs.mu.Unlock()
 	n.dropData()
 	if n.pinned.Swap(false) {
-		go func() { _, _, _ = fs.m.send("fs.unpin", &fspb.Op{Id: []byte(n.id)}, nil) }()
+		go func() { _, _ = fs.m.send("fs.unpin", &fspb.Op{Id: []byte(n.id)}) }()
 	}
 }
 

@@ -64,8 +64,10 @@ func (s *Server) Register(r *link.Router) {
 }
 
 // changing is the calls whose author is told of nothing, because he knows by the answer.
-var changing = map[string]bool{"fs.mkdir": true, "fs.mknod": true, "fs.symlink": true, "fs.link": true, "fs.unlink": true,
-	"fs.rename": true, "fs.create": true, "fs.setattr": true, "fs.allocate": true, "fs.copy": true, "fs.xattr": true}
+var changing = map[string]bool{
+	"fs.mkdir": true, "fs.mknod": true, "fs.symlink": true, "fs.link": true, "fs.unlink": true,
+	"fs.rename": true, "fs.create": true, "fs.setattr": true, "fs.allocate": true, "fs.copy": true, "fs.xattr": true,
+}
 
 // unheard tells the author of a change who gave up before the answer came.
 func (s *Server) unheard(c *client, r *link.Request) {

@@ -90,7 +90,7 @@ func (n *node) write(off int64, data []byte, flags uint32) syscall.Errno {
 	}
 	if !w.token {
 		since := n.fs.m.inval.mark()
-		res, _, e := n.fs.m.send("fs.acquire", &fspb.Op{Id: []byte(n.id)}, nil)
+		res, e := n.fs.m.send("fs.acquire", &fspb.Op{Id: []byte(n.id)})
 		if e != 0 {
 			return e
 		}
@@ -185,7 +185,7 @@ func (n *node) sendLocked(flags uint32) syscall.Errno {
 	if w.clean() {
 		n.fs.held.del(n)
 		if flags&writeDone != 0 && w.token {
-			_, _, _ = n.fs.m.send("fs.release", &fspb.Op{Id: []byte(n.id)}, nil)
+			_, _ = n.fs.m.send("fs.release", &fspb.Op{Id: []byte(n.id)})
 		}
 		return 0
 	}
@@ -206,7 +206,7 @@ func (n *node) sendLocked(flags uint32) syscall.Errno {
 		if e == syscall.ESTALE {
 			// The file was removed while its bytes were on the way: nobody can read them any more, and a program that writes
 			// to a removed file is told of no error.
-			e = 0
+			e = syscall.Errno(0)
 		}
 		w.sent(int64(len(data)), e != 0)
 		if w.clean() {
