@@ -203,14 +203,14 @@ func (n *node) sendLocked(flags uint32) syscall.Errno {
 		if e == syscall.EHOSTDOWN {
 			return e
 		}
-		if e == syscall.ESTALE {
-			// The file was removed while its bytes were on the way: nobody can read them any more, and a program that writes
-			// to a removed file is told of no error.
-			e = syscall.Errno(0)
-		}
 		w.sent(int64(len(data)), e != 0)
 		if w.clean() {
 			n.fs.held.del(n)
+			if e == syscall.ESTALE {
+				// The file was removed while its bytes were on the way: nobody can read them any more, and a program that
+				// writes to a removed file is told of no error.
+				return 0
+			}
 			return e
 		}
 	}
