@@ -201,7 +201,7 @@ func (n *node) sendLocked(flags uint32) syscall.Errno {
 		}
 		e := n.callWrite(off, data, f, stamp) // an empty one too, if all that is to be told is when the file was cut
 		if e == syscall.EHOSTDOWN {
-			return e
+			return syscall.EHOSTDOWN
 		}
 		w.sent(int64(len(data)), e != 0)
 		if w.clean() {
