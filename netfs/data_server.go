@@ -242,6 +242,9 @@ func (s *Server) write(ctx context.Context, c viewer, op *fspb.Op, body []byte) 
 // setattr: id, set, cred. Size changes are checked by the caller's kernel, which knows what the file was opened for.
 func (s *Server) setattr(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	set := op.GetSet()
+	if set == nil {
+		return nil, nil, syscall.EINVAL
+	}
 	mode := token.DataRead
 	if set.Size != nil {
 		mode = token.DataWrite

@@ -36,6 +36,9 @@ const (
 // lock: id, lock, flags.
 func (s *Server) lock(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	l := op.GetLock()
+	if l == nil {
+		return nil, nil, syscall.EINVAL
+	}
 	key := lockKey{string(op.Id), l.GetOwner(), l.GetFlock()}
 	if op.Flags == lockDrop {
 		for _, key.flock = range []bool{false, true} {
