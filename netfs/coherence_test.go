@@ -129,10 +129,12 @@ func TestChangesAtHome(t *testing.T) {
 			want(t, x.path("d.old/f"), "old")
 		},
 	} {
-		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
-			h := newHome(t, t.TempDir())
-			f(t, h, h.mount(t))
-		})
+		for kind, root := range roots {
+			t.Run(strings.ReplaceAll(name+"/"+kind, " ", "-"), func(t *testing.T) {
+				h := newHome(t, root(t))
+				f(t, h, h.mount(t))
+			})
+		}
 	}
 }
 

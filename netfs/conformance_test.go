@@ -406,15 +406,21 @@ var conformance = map[string]func(d string) (string, error){
 	},
 }
 
-// TestConformance runs each check natively and over the mount.
+// TestConformance runs each check natively and over the mount, for each kind of file system that a home may have.
 func TestConformance(t *testing.T) {
+	for kind, root := range roots {
+		t.Run(strings.ReplaceAll(kind, " ", "-"), func(t *testing.T) { conform(t, root) })
+	}
+}
+
+func conform(t *testing.T, root func(t *testing.T) string) {
 	for name, f := range conformance {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
-			native, err := f(t.TempDir())
+			native, err := f(root(t))
 			if err != nil {
 				t.Skipf("not here natively either: %v", err)
 			}
-			h := newHome(t, t.TempDir())
+			h := newHome(t, root(t))
 			x := h.mount(t)
 			got, err := f(x.dir)
 			if err != nil {
