@@ -131,7 +131,7 @@ func (a *app) upCommand() *cobra.Command {
 				return fmt.Errorf("this program: %w", err)
 			}
 			if cfg.Daemon = daemon; daemon == "" {
-				cfg.Daemon = filepath.Join(filepath.Dir(cfg.Onehost), "onehostd")
+				cfg.Daemon = daemonOf(cfg.Onehost)
 			} else if daemon == "none" {
 				cfg.Daemon = ""
 			}
@@ -143,7 +143,7 @@ func (a *app) upCommand() *cobra.Command {
 	f.StringVar(&quota, "cpu-quota", "", "bound each host's CPU time, in `cpus`: 0.45")
 	f.StringVar(&rate, "rate", "", "bound each host's network, each way: 100mbit")
 	f.StringArrayVar(&binds, "bind", nil, "show `dir[:host]` of this machine in all hosts, or in one; may be repeated")
-	f.StringVar(&daemon, "daemon", "", "the onehostd to run, or none (default: beside this program)")
+	f.StringVar(&daemon, "daemon", "", "the onehostd to run, or none (default: beside this program or in sbin beside its directory)")
 	return cmd
 }
 
@@ -317,4 +317,17 @@ func (a *app) downCommand() *cobra.Command {
 			return a.interruptible(cmd, func(ctx context.Context) error { return Down(ctx, a.name) })
 		},
 	}
+}
+
+// daemonOf finds the onehostd that goes with a onehost: beside it, as when built, or in the sbin beside its bin, as when
+// installed. Where there is neither, it names the first for the error.
+func daemonOf(onehost string) string {
+	dir := filepath.Dir(onehost)
+	beside := filepath.Join(dir, "onehostd")
+	for _, path := range []string{beside, filepath.Join(dir, "../sbin/onehostd")} {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return beside
 }
