@@ -182,8 +182,10 @@ func rules(t *rapid.T) {
 	t.Repeat(map[string]func(*rapid.T){
 		"acquire": func(t *rapid.T) {
 			req++
-			m := Message{Kind: Acquire, Object: rapid.SampledFrom(objects).Draw(t, "object"), Holder: rapid.SampledFrom(holders).Draw(t, "holder"),
-				Mode: Mode(rapid.IntRange(1, 3).Draw(t, "mode")), Req: req}
+			m := Message{
+				Kind: Acquire, Object: rapid.SampledFrom(objects).Draw(t, "object"), Holder: rapid.SampledFrom(holders).Draw(t, "holder"),
+				Mode: Mode(rapid.IntRange(1, 3).Draw(t, "mode")), Req: req,
+			}
 			waiting[req] = key{m.Object, m.Holder}
 			order[m.Object] = append(order[m.Object], req)
 			step(m)
@@ -221,8 +223,10 @@ func rules(t *rapid.T) {
 			step(Message{Kind: Gone, Holder: h})
 		},
 		"changed": func(t *rapid.T) {
-			step(Message{Kind: Changed, Object: rapid.SampledFrom(objects).Draw(t, "object"), Holder: rapid.SampledFrom(holders).Draw(t, "holder"),
-				Mode: rapid.SampledFrom([]Mode{NamesRead, DataRead}).Draw(t, "mode")})
+			step(Message{
+				Kind: Changed, Object: rapid.SampledFrom(objects).Draw(t, "object"), Holder: rapid.SampledFrom(holders).Draw(t, "holder"),
+				Mode: rapid.SampledFrom([]Mode{NamesRead, DataRead}).Draw(t, "mode"),
+			})
 		},
 		"nonsense": func(t *rapid.T) {
 			if out := table.Step(Message{Kind: rapid.SampledFrom([]Kind{0, Grant, Revoke, Recall, 99}).Draw(t, "kind"), Object: "a"}); len(out) > 0 {
