@@ -310,9 +310,16 @@ func TestNoOpen(t *testing.T) {
 func TestAbortPath(t *testing.T) {
 	h := newHome(t, t.TempDir())
 	x := h.mount(t)
+	const control = "/sys/fs/fuse/connections"
+	switch err := unix.Mount("fusectl", control, "fusectl", 0, ""); {
+	case err == nil: // nobody else has mounted it
+		t.Cleanup(func() { _ = unix.Unmount(control, unix.MNT_DETACH) })
+	case !errors.Is(err, unix.EBUSY):
+		t.Fatal(err)
+	}
 	p, err := netfs.AbortPath(x.dir)
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(p, []byte("1"), 0); err != nil {
 		t.Fatal(err)
