@@ -149,6 +149,9 @@ func (r *remoteJob) finish(st Status) {
 	r.ghost.Close() // and the stub dies
 }
 
+// lostRounds is how often a job that may not run at home goes through all hosts again when each has lost it.
+const lostRounds = 2
+
 // retry begins the job again: on another host, or here. It reports whether there are more events to come.
 func (r *remoteJob) retry(reason string) bool {
 	r.hangUp()
@@ -156,9 +159,14 @@ func (r *remoteJob) retry(reason string) bool {
 		r.fail(fmt.Sprintf("%s was lost (%s) while it ran: %s", r.hostName, reason, r.command))
 		return false
 	}
-	for {
+	for rounds := 0; ; {
 		r.avoid = append(r.avoid, r.host)
 		to, err := r.s.where(r.job)
+		if err == nil && to.Refused && rounds < lostRounds { // each host lost it once: those that are back may try again
+			rounds++
+			r.avoid = nil
+			to, err = r.s.where(r.job)
+		}
 		if err != nil || to.Host == 0 || slices.Contains(r.avoid, to.Host) {
 			held := err == nil && to.Host == 0
 			why := to.Reason
