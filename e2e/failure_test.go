@@ -40,10 +40,10 @@ func (b *builder) during(t *testing.T, after time.Duration, flags string, harm f
 }
 
 // usable waits until a host takes jobs again.
-func (b *builder) usable(t *testing.T, name names.HostName) {
+func usable(t *testing.T, j job, name names.HostName) {
 	t.Helper()
 	eventually(t, 30*time.Second, string(name)+" takes jobs", func() bool {
-		r, err := b.job.try(t.Context(), `onehost run -q --no-local --hosts `+string(name)+` uname -n`)
+		r, err := j.try(t.Context(), `onehost run -q --no-local --hosts `+string(name)+` uname -n`)
 		return err == nil && r.status == 0
 	})
 }
@@ -112,7 +112,7 @@ func TestCrash(t *testing.T) {
 	}
 	c := cluster(t, 4)
 	b := newBuilder(t, job{host: c.Host("h1")}, 20)
-	b.usable(t, "h3")
+	usable(t, b.job, "h3")
 	begin := time.Now()
 	b.fresh(t)
 	b.job.must(t, `cd $dir && onehost run -q make -s -j8`)
@@ -127,7 +127,7 @@ func TestCrash(t *testing.T) {
 		if err := h3.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		b.usable(t, "h3")
+		usable(t, b.job, "h3")
 	}
 	if s := stuck(t, c); s != nil {
 		t.Errorf("stuck: %q", s)
@@ -138,8 +138,8 @@ func TestCrash(t *testing.T) {
 func TestTrouble(t *testing.T) {
 	c := cluster(t, 3)
 	b := newBuilder(t, job{host: c.Host("h1")}, 20)
-	b.usable(t, "h2")
-	b.usable(t, "h3")
+	usable(t, b.job, "h2")
+	usable(t, b.job, "h3")
 	h3 := c.Host("h3")
 	const after = 1500 * time.Millisecond
 	t.Run("the daemon is killed", func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestTrouble(t *testing.T) {
 		if err := h3.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		b.usable(t, "h3")
+		usable(t, b.job, "h3")
 	})
 	t.Run("it is frozen for a while", func(t *testing.T) {
 		b.during(t, after, "", func(ctx context.Context) error {
@@ -160,14 +160,14 @@ func TestTrouble(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			return h3.Thaw(ctx)
 		})
-		b.usable(t, "h3")
+		usable(t, b.job, "h3")
 	})
 	t.Run("its network is cut", func(t *testing.T) {
 		b.during(t, after, "", h3.Cut)
 		if err := h3.Heal(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		b.usable(t, "h3")
+		usable(t, b.job, "h3")
 	})
 	if s := stuck(t, c); s != nil {
 		t.Errorf("stuck: %q", s)

@@ -111,7 +111,7 @@ func splitName(t *testing.T) string {
 // logs shows what the daemons said.
 func logs(ctx context.Context, t *testing.T, c *split.Cluster) {
 	for _, h := range c.Hosts() {
-		out, err := h.Command(ctx, "sh", "-c", "tail -n 30 /var/log/onehost*.log /run/onehost/*.log 2>/dev/null").Output()
+		out, err := h.Command(ctx, "sh", "-c", "tail -n 30 /var/log/onehostd.log").Output()
 		if err == nil && len(out) > 0 {
 			t.Logf("%s: %s", h.Name(), out)
 		}
