@@ -58,7 +58,7 @@ func (s *supervisor) Exec(n *intercept.Notification) {
 	spreads := s.rules.Spreader(file.name, argv)
 	var parent *spreader
 	if parents && !settled && !known {
-		if st, err := readStat(n.TID); err == nil {
+		if st, err := readStat(n.TID); err == nil && (st.ppid != s.keeper || s.isCommand(n.TID)) {
 			s.mu.Lock()
 			parent = s.spreaders[st.ppid]
 			s.mu.Unlock()
@@ -74,6 +74,16 @@ func (s *supervisor) Exec(n *intercept.Notification) {
 		return
 	}
 	s.wg.Go(func() { s.candidate(n, file, argv, parent, spreads) })
+}
+
+// isCommand reports whether a thread is CMD's. The keeper's other children are orphans that came to it as their subreaper: daemons
+// and what was left in the background. Nobody waits for them, and neither must the session.
+func (s *supervisor) isCommand(tid int) bool {
+	if tid == s.command {
+		return true
+	}
+	pid, err := leader(tid)
+	return err == nil && pid == s.command
 }
 
 func (s *supervisor) spreadLeader(tid int, image string, is bool) {

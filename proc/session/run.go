@@ -87,6 +87,7 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := newSupervisor(ctx, cfg, rules, report, d)
+	s.keeper, s.command = k.pid, k.command
 	s.spreaders[k.pid] = &spreader{image: "onehost"}
 	l := intercept.NewListener(k.listener)
 	served := make(chan error, 1)

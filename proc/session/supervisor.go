@@ -19,15 +19,17 @@ import (
 
 // supervisor serves the notifications of one session.
 type supervisor struct {
-	cfg    *Config
-	rules  *place.Rules
-	report Reporter
-	daemon *daemon         // nil with Config.Local
-	ctx    context.Context // the session's life
-	self   int
-	jobs   atomic.Uint64
-	wg     sync.WaitGroup // goroutines of jobs
-	away   sync.WaitGroup // jobs that are elsewhere: the session waits for them
+	cfg     *Config
+	rules   *place.Rules
+	report  Reporter
+	daemon  *daemon         // nil with Config.Local
+	ctx     context.Context // the session's life
+	self    int
+	keeper  int // its pid, and CMD's
+	command int
+	jobs    atomic.Uint64
+	wg      sync.WaitGroup // goroutines of jobs
+	away    sync.WaitGroup // jobs that are elsewhere: the session waits for them
 
 	mu        sync.Mutex         // guards what follows
 	spreaders map[int]*spreader  // by pid
