@@ -50,6 +50,21 @@ func (by caller) watch(ctx context.Context, cancel context.CancelFunc) {
 	}
 }
 
+// until does something that others depend on too. A killed caller gets EINTR at once, and it goes on without him.
+func (m *Mount) until(by caller, do func() syscall.Errno) syscall.Errno {
+	ctx, cancel := context.WithCancel(m.ctx)
+	defer cancel()
+	done := make(chan syscall.Errno, 1)
+	go func() { done <- do() }()
+	go by.watch(ctx, cancel)
+	select {
+	case e := <-done:
+		return e
+	case <-ctx.Done():
+		return syscall.EINTR
+	}
+}
+
 const killedPoll = 20 * time.Millisecond // between looks at a process that got a signal while it waits
 
 // ask calls the home for something that may be asked twice. A killed caller gets EINTR at once.

@@ -1,6 +1,7 @@
 package netfs
 
 import (
+	"bytes"
 	"sync"
 	"syscall"
 
@@ -241,19 +242,30 @@ func (fs *rawFS) Write(stop <-chan struct{}, in *fuse.WriteIn, data []byte) (uin
 	if h, ok := fs.fifo(in.Fh); ok {
 		return fs.writeFifo(stop, h, in, data)
 	}
-	n := fs.node(in.NodeId)
+	n, by := fs.node(in.NodeId), callerOf(stop, &in.InHeader)
 	if n == nil {
 		return 0, fuse.Status(syscall.ESTALE)
 	}
-	if e := n.write(int64(in.Offset), data, in.Flags); e != 0 {
+	write := func() syscall.Errno {
+		e := n.write(int64(in.Offset), data, in.Flags)
+		if e == 0 && fs.m.cfg.NoOpen { // nobody will say when it is closed
+			e = n.flush(false)
+		}
+		return e
+	}
+	size := uint32(len(data))
+	var e syscall.Errno
+	if fs.m.cfg.NoOpen || in.Flags&(unix.O_APPEND|unix.O_DSYNC) != 0 { // it waits for the home
+		off, flags := int64(in.Offset), in.Flags
+		data, in = bytes.Clone(data), &fuse.WriteIn{Offset: uint64(off), Flags: flags} // the request is gone when its caller is
+		e = fs.m.until(by, write)
+	} else {
+		e = write()
+	}
+	if e != 0 {
 		return 0, fuse.Status(e)
 	}
-	if fs.m.cfg.NoOpen { // nobody will say when it is closed
-		if e := n.flush(false); e != 0 {
-			return 0, fuse.Status(e)
-		}
-	}
-	return uint32(len(data)), fuse.OK
+	return size, fuse.OK
 }
 
 // Writev leaves it to Write.
@@ -262,7 +274,7 @@ func (fs *rawFS) Writev(<-chan struct{}, *fuse.WriteIn, [][]byte) (uint32, fuse.
 }
 
 // Flush is a close. Its error is the one that programs see.
-func (fs *rawFS) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
+func (fs *rawFS) Flush(stop <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	n := fs.node(in.NodeId)
 	if n == nil || fs.ships.owns(in.NodeId) {
 		return fuse.OK
@@ -270,8 +282,14 @@ func (fs *rawFS) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	if fs.m.cfg.NoOpen {
 		return fuse.ENOSYS
 	}
-	fs.unlock(n, in.LockOwner)
-	return fuse.Status(n.closed())
+	owner := in.LockOwner
+	if !n.locked.Load() && !n.w.active.Load() {
+		return fuse.OK
+	}
+	return fuse.Status(fs.m.until(callerOf(stop, &in.InHeader), func() syscall.Errno {
+		fs.unlock(n, owner)
+		return n.closed()
+	}))
 }
 
 // Fsync brings a file home and onto the home's disk.
@@ -280,7 +298,7 @@ func (fs *rawFS) Fsync(stop <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if n == nil {
 		return fuse.OK
 	}
-	if e := n.flush(false); e != 0 {
+	if e := fs.m.until(callerOf(stop, &in.InHeader), func() syscall.Errno { return n.flush(false) }); e != 0 {
 		return fuse.Status(e)
 	}
 	_, _, e := fs.m.ask(callerOf(stop, &in.InHeader), "fs.sync", &fspb.Op{Id: []byte(n.id), Flags: in.FsyncFlags})
