@@ -4,6 +4,7 @@
 
 onehost=${ONEHOST:-$PWD/bin/onehost}
 host_up=              # set while hosts of ours are there
+named=(${SPLIT:+--name "$SPLIT"}) # a split of that name, beside the machine's own
 scratch=$(mktemp -d)  # gone when the script ends, as the hosts are
 
 # However the script ends, nothing of it stays.
@@ -17,18 +18,18 @@ die() { echo "$0: $*" >&2; exit 1; }
 # up N [FLAG ...]: hosts h1..hN, which go when the script ends.
 up() {
     [ "$(id -u)" = 0 ] || die "hosts on this machine need root: try again with sudo"
-    if "$onehost" split status >/dev/null 2>&1; then
+    if "$onehost" split status "${named[@]}" >/dev/null 2>&1; then
         die "this machine is split already: 'onehost split down' first"
     fi
     host_up=1
-    "$onehost" split "$@"
+    "$onehost" split "${named[@]}" "$@"
 }
 
 down() {
     [ -n "$host_up" ] || return 0
     host_up=
     trap '' INT TERM HUP # what is begun here has to end
-    "$onehost" split down || true
+    "$onehost" split down "${named[@]}" || true
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -38,7 +39,7 @@ down() {
 on() {
     local host=$1
     shift
-    "$onehost" split exec "$host" -- "$@"
+    "$onehost" split exec "${named[@]}" "$host" -- "$@"
 }
 
 now() { echo "$EPOCHREALTIME"; }
