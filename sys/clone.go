@@ -159,6 +159,11 @@ func (p *Program) Ignore(sig int) {
 	p.add("rt_sigaction", stepPlain, unix.SYS_RT_SIGACTION, uintptr(sig), p.words(1, 0, 0, 0), 0, 8)
 }
 
+// Default sets the disposition of a signal to the default.
+func (p *Program) Default(sig int) {
+	p.add("rt_sigaction", stepPlain, unix.SYS_RT_SIGACTION, uintptr(sig), p.words(0, 0, 0, 0), 0, 8)
+}
+
 // SigMask sets the mask of blocked signals; bit n-1 is signal n.
 func (p *Program) SigMask(mask uint64) {
 	p.add("rt_sigprocmask", stepPlain, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, p.words(mask), 0, 8)

@@ -17,15 +17,8 @@ import (
 type limits []uint64
 
 func ownLimits() limits {
-	data, err := os.ReadFile("/proc/self/status")
-	if err == nil {
-		for line := range strings.Lines(string(data)) {
-			v, ok := strings.CutPrefix(line, "CapEff:")
-			caps, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
-			if ok && err == nil && caps&(1<<unix.CAP_SYS_RESOURCE) != 0 {
-				return nil
-			}
-		}
+	if ownStatus("CapEff")&(1<<unix.CAP_SYS_RESOURCE) != 0 {
+		return nil
 	}
 	l := make(limits, unix.RLIMIT_RTTIME+1)
 	for i := range l {
@@ -36,6 +29,23 @@ func ownLimits() limits {
 		l[i] = r.Max
 	}
 	return l
+}
+
+// ownStatus gives a bit mask of the init's own /proc/PID/status, 0 if it cannot be read.
+func ownStatus(field string) uint64 {
+	data, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(data)) {
+		if v, ok := strings.CutPrefix(line, field+":"); ok {
+			mask, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			if err == nil {
+				return mask
+			}
+		}
+	}
+	return 0
 }
 
 func (l limits) cut(r Rlimit) Rlimit {
@@ -66,8 +76,13 @@ func (s *server) program(spec Spec, slots []slot, fds []int, report int) (*sys.P
 		p.NoNewPrivs()
 	}
 	for sig := 1; sig <= 64; sig++ {
-		if spec.SigIgnored&(1<<(sig-1)) != 0 && sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
+		if sig == int(unix.SIGKILL) || sig == int(unix.SIGSTOP) {
+			continue
+		}
+		if bit := uint64(1) << (sig - 1); spec.SigIgnored&bit != 0 {
 			p.Ignore(sig)
+		} else if s.ignored&bit != 0 {
+			p.Default(sig)
 		}
 	}
 	p.SigMask(spec.SigMask)

@@ -37,7 +37,9 @@ type server struct {
 	groups *groups
 	cursor *cursor
 	limits limits
-	abort  int // FUSE abort file, or -1
+	// ignored are the signals that whoever started the daemon left ignored: they are not to reach the jobs.
+	ignored uint64
+	abort   int // FUSE abort file, or -1
 
 	mu       sync.Mutex // guards what follows; held across clone, so that the reaper knows every child
 	children sync.Cond  // a child has been made
@@ -96,7 +98,7 @@ func (s *server) setUp(cfg setup) (*tree, error) {
 	if s.cursor, err = newCursor(t.proc, cfg.PidFirst, cfg.PidLast); err != nil {
 		return nil, err
 	}
-	s.limits = ownLimits()
+	s.limits, s.ignored = ownLimits(), ownStatus("SigIgn")
 	unix.Umask(0)
 	return t, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"syscall"
 	"testing"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 		testDaemon()
 		return
 	}
+	signal.Ignore(syscall.SIGUSR2) // what the daemon was started with must not reach the jobs
 	goleak.VerifyTestMain(m)
 }
 
