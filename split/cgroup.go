@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,6 +137,11 @@ func (g *cgroups) makeHost(h *hostState, quota Quota) error {
 			}
 		}
 	}
+	if t, ok := g.tree("cpu"); ok {
+		if err := weigh(g.path(t, ""), t.V2); err != nil && !errors.Is(err, fs.ErrNotExist) { // not given to children: no weights
+			return err
+		}
+	}
 	if t, ok := g.tree("cpuset"); ok && len(h.CPUs) > 0 {
 		if err := write(filepath.Join(g.path(t, h.Name), "cpuset.cpus"), cpuList(h.CPUs)); err != nil {
 			return err
@@ -160,6 +166,16 @@ func (g *cgroups) makeHost(h *hostState, quota Quota) error {
 		return err
 	}
 	return write(filepath.Join(own, "cpu.cfs_quota_us"), strconv.FormatInt(slice.Microseconds(), 10))
+}
+
+// weigh makes the split as a whole count for as many busy programs as the machine has CPUs, when others want them too. A new
+// cgroup counts for one, and that would be all that the hosts together could have of a busy machine.
+func weigh(top string, v2 bool) error {
+	n := runtime.NumCPU()
+	if v2 {
+		return write(filepath.Join(top, "cpu.weight"), strconv.Itoa(min(100*n, 10000)))
+	}
+	return write(filepath.Join(top, "cpu.shares"), strconv.Itoa(min(1024*n, 262144)))
 }
 
 // enable gives controllers to the children of a v2 cgroup, one at a time: one that the kernel refuses to give shows when it is used.
