@@ -23,6 +23,9 @@
 // before an exit status, output or signal leaves the helper; its error must reach the process's status. The home keeps no
 // descriptor open for writing between calls, so that it can execute what was built.
 //
+// A lost connection. The mount attaches to the next by itself, for the same life of the home. What the home granted is void, all
+// that is kept is forgotten (Applied waits for that), calls that may be done twice are, and what is held back stays held.
+//
 // Two mounts of one home are meant: a full one, and one with NoOpen for trees that are mostly read, in which open and close
 // never leave the kernel. There writes go through at once, and fifos cannot be opened.
 //
@@ -39,8 +42,9 @@
 // kernel: dropping a name takes the directory's lock in the kernel, which a request under way may hold. For the same reason the
 // home never waits for a client to apply a note.
 //
-// Traps. A daemon killed inside a notify leaves its callers in D state until somebody writes to AbortPath. A signal does not end
-// a call that changes something; it ends one that only asks after graceTime, so that a killed process goes, and one with
-// a handler for SIGCHLD sees no EINTR. On an overlay, a descriptor opened for reading shows the old content after a copy up: the
+// Traps. A daemon killed inside a notify leaves its callers in D state until somebody writes to AbortPath. A signal ends no call
+// but one that programs expect to wait (locks, fifos); a killed process is let go at once, and where the home may yet carry out
+// what it asked, the home tells this mount of it as it tells others. Nothing here may drop a name from the kernel: that takes
+// along what a nest has mounted on it; names are expired instead (Linux 6.2). On an overlay, a descriptor opened for reading shows the old content after a copy up: the
 // server opens for each read.
 package netfs
