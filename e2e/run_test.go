@@ -24,8 +24,10 @@ func TestRun(t *testing.T) {
 		out, err     []string // each must be contained
 	}{
 		{name: "the name of the home", script: `onehost run --no-local -q uname -n`, out: []string{"h1\n"}},
-		{name: "explain", script: `printf 'all: a b c\na: ; @gcc -E -xc /dev/null >/dev/null\nb: ; @echo b\nc: ; @$(MAKE) -v >/dev/null\n' > m; onehost run --no-local --explain make -f m`,
-			err: []string{"gcc -E -xc /dev/null", "echo b", "spreader", "2 remote"}},
+		{
+			name: "explain", script: `printf 'all: a b c\na: ; @gcc -E -xc /dev/null >/dev/null\nb: ; @echo b\nc: ; @$(MAKE) -v >/dev/null\n' > m; onehost run --no-local --explain make -f m`,
+			err: []string{"gcc -E -xc /dev/null", "echo b", "spreader", "2 remote"},
+		},
 		{name: "one host only", script: `for i in 1 2 3 4; do onehost run --no-local --hosts h3 --explain true; done`, err: []string{"h3", "1 remote"}},
 		{name: "a host that is not there", script: `onehost run --hosts h9 true`, status: 125, err: []string{`no host "h9"`, "onehost hosts"}},
 		{name: "local", script: `onehost run --local --explain gcc -E -xc /dev/null`, err: []string{"--local", "0 remote, 1 local"}},
