@@ -102,16 +102,20 @@ func FuzzRequest(f *testing.F) {
 	if _, err := near.Call(f.Context(), "fs.attach", attach, nil); err != nil {
 		f.Fatal(err)
 	}
-	methods := []string{"fs.attach", "fs.lookup", "fs.readdir", "fs.getattr", "fs.readlink", "fs.mkdir", "fs.mknod", "fs.symlink", "fs.link",
+	methods := []string{
+		"fs.attach", "fs.lookup", "fs.readdir", "fs.getattr", "fs.readlink", "fs.mkdir", "fs.mknod", "fs.symlink", "fs.link",
 		"fs.unlink", "fs.rename", "fs.unpin", "fs.read", "fs.create", "fs.tmpfile", "fs.acquire", "fs.release", "fs.write", "fs.setattr",
-		"fs.allocate", "fs.copy", "fs.seek", "fs.sync", "fs.statfs", "fs.xattr", "fs.lock", "fs.fifo.open", "fs.fifo.read", "fs.fifo.write", "fs.fifo.close"}
+		"fs.allocate", "fs.copy", "fs.seek", "fs.sync", "fs.statfs", "fs.xattr", "fs.lock", "fs.fifo.open", "fs.fifo.read", "fs.fifo.write", "fs.fifo.close",
+	}
 	x, err := s.child(mustGet(f, s, s.root), []byte("file"))
 	if err != nil {
 		f.Fatal(err)
 	}
 	for i := range methods {
 		for _, op := range []*fspb.Op{
-			{}, {Mount: 1, Id: []byte(s.root), Name: []byte("new")}, {Mount: 1, Id: []byte(x.id), Off: -1, Len: 1 << 62},
+			{},
+			{Mount: 1, Id: []byte(s.root), Name: []byte("new")},
+			{Mount: 1, Id: []byte(x.id), Off: -1, Len: 1 << 62},
 			{Mount: 1, Id: []byte(x.id), Id2: []byte(s.root), Name: []byte("../x"), Name2: []byte("n"), Flags: ^uint32(0), Set: &fspb.Set{Size: proto.Int64(-1)}},
 			{Mount: 9, Id: []byte("short"), Lock: &fspb.Lock{Start: ^uint64(0), Type: 99}},
 		} {
