@@ -219,11 +219,11 @@ func still(dir string) bool {
 	waits := false
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || e.Name() != "cgroup.procs" {
-			return nil //nolint:nilerr // a group that went away meanwhile
+			return nil // a group that went away meanwhile
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil //nolint:nilerr // likewise
+			return nil // likewise
 		}
 		for pid := range strings.FieldsSeq(string(data)) {
 			stat, _ := os.ReadFile("/proc/" + pid + "/stat")
