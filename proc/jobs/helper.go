@@ -120,25 +120,44 @@ func (h *Helper) serve(ctx context.Context, r *link.Request, s *link.Stream) err
 	return nil
 }
 
+// startTime bounds the beginning of a job in a nest that is there: milliseconds, or as long as the home takes to send a
+// big program.
+const startTime = 20 * time.Second
+
+// start makes the process as soon as this host knows all that the home knew.
+func (h *Helper) start(ctx context.Context, conn *link.Conn, hm *home, x *jobspb.Exec) (*nest.Process, FileSet, error) {
+	if err := hm.tree.Applied(ctx, x.FsSeq); err != nil {
+		return nil, nil, fmt.Errorf("waiting for the changes at home: %w", err)
+	}
+	fds, set, err := h.cfg.Files.Open(ctx, conn, x.Fds, hm.tree, hm.nest)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := hm.nest.Start(ctx, spec(x, fds))
+	set.Release()
+	if err != nil {
+		set.Close()
+		return nil, nil, err
+	}
+	return p, set, nil
+}
+
 // run starts the job and follows it; an error means that it never ran.
 func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jobspb.Exec, send func(*jobspb.Event) error) error {
 	hm, err := h.open(ctx, r.From, x.Home)
 	if err != nil {
 		return err
 	}
-	if err := hm.tree.Applied(ctx, x.FsSeq); err != nil {
-		return err
-	}
-	fds, set, err := h.cfg.Files.Open(ctx, r.Conn, x.Fds, hm.tree, hm.nest)
+	starting, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	p, set, err := h.start(starting, r.Conn, hm, x)
 	if err != nil {
+		if starting.Err() != nil && ctx.Err() == nil {
+			h.forget(r.From.Number, hm) // what hangs is its tree or itself: the next job gets new ones
+		}
 		return err
 	}
 	defer set.Close()
-	p, err := hm.nest.Start(ctx, spec(x, fds))
-	set.Release()
-	if err != nil {
-		return err
-	}
 	if err := send(&jobspb.Event{Kind: jobspb.Event_STARTED}); err != nil {
 		h.kill(p)
 	}
