@@ -28,7 +28,7 @@ func overlayOn(t *testing.T, lower, opts string) string {
 	dir := filepath.Join(upper, "merged")
 	opts += ",lowerdir=" + lower + ",upperdir=" + filepath.Join(upper, "up") + ",workdir=" + filepath.Join(upper, "work")
 	if err := unix.Mount("overlay", dir, "overlay", 0, opts); err != nil {
-		t.Skipf("no such overlay here: %v", err)
+		t.Fatalf("overlay with %s: %v", opts, err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	return dir
@@ -36,8 +36,8 @@ func overlayOn(t *testing.T, lower, opts string) string {
 
 // TestCopyUp changes at home, and from a helper, what an overlay has in its lower layer, behind warm caches.
 func TestCopyUp(t *testing.T) {
-	for _, opts := range []string{"index=on,nfs_export=on", "index=off,nfs_export=off"} {
-		t.Run(opts, func(t *testing.T) {
+	for name, opts := range map[string]string{"handles": "index=on,nfs_export=on", "no handles": "index=off,nfs_export=off"} {
+		t.Run(name, func(t *testing.T) { // a comma in the name would be one in the options
 			lower := t.TempDir()
 			for _, d := range []string{"d/e", "gone"} {
 				if err := os.MkdirAll(filepath.Join(lower, d), 0o755); err != nil {
