@@ -117,9 +117,7 @@ func (c *Conn) Receive(v any) ([]*os.File, error) {
 		}
 	}
 	fail := func(err error) ([]*os.File, error) {
-		for _, f := range files {
-			f.Close()
-		}
+		closeAll(files)
 		return nil, err
 	}
 	if n == 0 {
@@ -140,6 +138,12 @@ func (c *Conn) Receive(v any) ([]*os.File, error) {
 
 // SetDeadline bounds every later Send and Receive; the zero time removes the bound.
 func (c *Conn) SetDeadline(t time.Time) error { return c.nc.SetDeadline(t) }
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
 
 func rights(oob []byte) ([]*os.File, error) {
 	msgs, err := unix.ParseSocketControlMessage(oob)

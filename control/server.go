@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,8 +26,14 @@ type Caller struct {
 // handler's. A returned error is sent to the caller as a Failure. The connection is closed when it returns.
 type Handler func(ctx context.Context, who Caller, c *Conn, body json.RawMessage, files []*os.File) error
 
+const (
+	openingTime = 10 * time.Second      // for the first packet of a connection
+	acceptPause = 50 * time.Millisecond // before a failed accept is tried again
+)
+
 // Server listens at a control socket.
 type Server struct {
+	opening  time.Duration // bounds the wait for a connection's first packet
 	ln       *net.UnixListener
 	handlers map[string]Handler
 	wg       sync.WaitGroup
@@ -39,6 +46,10 @@ type Server struct {
 // Listen makes the socket at path (mode 0666: who may do what is decided for each operation), replacing a socket left by a
 // daemon that died. It refuses to replace one that answers.
 func Listen(path string, handlers map[string]Handler) (*Server, error) {
+	return listen(path, handlers, openingTime)
+}
+
+func listen(path string, handlers map[string]Handler, opening time.Duration) (*Server, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -58,7 +69,7 @@ func Listen(path string, handlers map[string]Handler) (*Server, error) {
 		ln.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	s := &Server{ln: ln, handlers: handlers, conns: map[*Conn]bool{}}
+	s := &Server{opening: opening, ln: ln, handlers: handlers, conns: map[*Conn]bool{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.wg.Add(1)
 	go s.accept()
@@ -67,9 +78,9 @@ func Listen(path string, handlers map[string]Handler) (*Server, error) {
 
 // Close stops listening, closes every connection and waits for the handlers.
 func (s *Server) Close() {
-	s.cancel()
-	s.ln.Close()
 	s.mu.Lock()
+	s.cancel() // under the lock, so that no connection enters the list after it was gone through
+	s.ln.Close()
 	for c := range s.conns {
 		c.Close()
 	}
@@ -82,10 +93,24 @@ func (s *Server) accept() {
 	for {
 		nc, err := s.ln.AcceptUnix()
 		if err != nil {
-			return // closed; a unix listener has no passing errors but a full table, which ends the daemon anyway
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// The table of files is full: that passes as others close theirs.
+			select {
+			case <-s.ctx.Done():
+				return
+			case <-time.After(acceptPause):
+			}
+			continue
 		}
 		c := newConn(nc)
 		s.mu.Lock()
+		if s.ctx.Err() != nil { // Close has been through the list already
+			s.mu.Unlock()
+			c.Close()
+			return
+		}
 		s.conns[c] = true
 		s.mu.Unlock()
 		s.wg.Go(func() {
@@ -103,13 +128,22 @@ func (s *Server) serve(c *Conn) {
 	if err != nil {
 		return
 	}
+	// Whoever connects has something to say: a silent one must not keep memory and a goroutine of the daemon.
+	if err := c.SetDeadline(time.Now().Add(s.opening)); err != nil {
+		return
+	}
 	var req Request
 	files, err := c.Receive(&req)
 	if err != nil {
 		return
 	}
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		closeAll(files)
+		return
+	}
 	h := s.handlers[req.Op]
 	if h == nil {
+		closeAll(files)
 		_ = c.Send(Failure{Text: fmt.Sprintf("onehostd does not know the operation %q: command and daemon differ in version", req.Op), Errno: syscall.ENOSYS})
 		return
 	}

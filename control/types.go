@@ -105,22 +105,16 @@ type SessionReply struct {
 
 // PlaceRequest asks where a candidate should run. Seq pairs it with its reply.
 type PlaceRequest struct {
-	Seq     uint64         `json:"seq"`
-	Job     uint64         `json:"job"` // chosen by the session, unique within it
-	Command string         `json:"command"`
-	Avoid   []names.Host   `json:"avoid,omitempty"` // hosts that failed this job
-	Release *ReleaseNote   `json:"release,omitempty"`
-	Started *ExecutionNote `json:"started,omitempty"`
+	Seq     uint64       `json:"seq"`
+	Job     uint64       `json:"job"` // chosen by the session, unique within it
+	Command string       `json:"command"`
+	Avoid   []names.Host `json:"avoid,omitempty"` // hosts that failed this job
+	Release *ReleaseNote `json:"release,omitempty"`
 }
 
 // ReleaseNote gives back the slot of a job that ended, or that never began. A PlaceRequest that carries one has no
 // reply.
 type ReleaseNote struct {
-	Job uint64 `json:"job"`
-}
-
-// ExecutionNote is reserved for notes on a job's progress.
-type ExecutionNote struct {
 	Job uint64 `json:"job"`
 }
 

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -73,18 +74,9 @@ func (h *Helper) make(ctx context.Context, hm *home, from link.Peer, about *jobs
 	if err != nil {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmountTime)
 		defer cancel()
-		return fmt.Errorf("making the nest of %s: %w", from.Name, firstError(err, tree.Unmount(end)))
+		return fmt.Errorf("making the nest of %s: %w", from.Name, errors.Join(err, tree.Unmount(end)))
 	}
 	hm.tree, hm.nest = tree, n
-	return nil
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
