@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Redis on four hosts of 0.45 core: h1's own make -j2, onehost, distcc and icecream, on the very same hosts, interleaved.
-# The compile phase is from the end of redis' dependency scan (its one serial gcc -MM) to its last object.
+# The compile phase is from the settings that redis' make writes when its serial dependency scan is over, to its last object.
 #   PEERS="onehost distcc icecc"   which of them
 set -euo pipefail
 # shellcheck source=scripts/bench/lib.sh
@@ -28,7 +28,7 @@ build() { # build NAME CMD ...
     fresh "$source" "$redis_dir"
     measure "$hosts" h1 "$redis_dir" "$@"
     # shellcheck disable=SC2016
-    compile=$(h1 "$redis_dir" sh -c 'stat -c %.6Y src/Makefile.dep; stat -c %.6Y src/*.o | sort -n | tail -n 1' </dev/null |
+    compile=$(h1 "$redis_dir" sh -c 'stat -c %.6Y src/.make-settings; stat -c %.6Y src/*.o | sort -n | tail -n 1' </dev/null |
         awk 'NR == 1 { a = $1 } END { printf "%.3f", $1 - a }')
     for host in $hosts; do busiest=$(printf '%s\n' "$busiest" "${used[$host]}" | sort -n | tail -n 1); done
     echo "$name $round $took $compile $busiest ${used[h1]} ${used[h2]} ${used[h3]} ${used[h4]}" | tee -a "$scratch/rows" >&2
