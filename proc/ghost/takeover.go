@@ -83,13 +83,13 @@ func await(tid, tgid int) (*Held, error) {
 		case event == unix.PTRACE_EVENT_EXEC:
 			return hold(pid)
 		case event == unix.PTRACE_EVENT_STOP && status.StopSignal() == unix.SIGTRAP:
-			_ = sys.PtraceDetach(pid, 0)
+			letGo(pid, 0)
 			return nil, ErrExecFailed
 		case event == unix.PTRACE_EVENT_STOP: // a group stop
-			_ = sys.PtraceDetach(pid, 0)
+			letGo(pid, 0)
 			return nil, ErrExecFailed
 		default: // a signal reached it before the interrupt did: the exec is over without its event
-			_ = sys.PtraceDetach(pid, int(status.StopSignal()))
+			letGo(pid, int(status.StopSignal()))
 			return nil, ErrExecFailed
 		}
 	}
@@ -136,7 +136,7 @@ func waitStop(tid, tgid int, deadline time.Time) (int, unix.WaitStatus, error) {
 func hold(pid int) (*Held, error) {
 	mask, err := sys.PtraceSignalMask(pid) // left as it is until Convert: the daemon reads it too
 	if err != nil {
-		_ = sys.PtraceDetach(pid, 0)
+		letGo(pid, 0)
 		return nil, ErrDied
 	}
 	return &Held{Pid: pid, Mask: mask}, nil
@@ -145,7 +145,26 @@ func hold(pid int) (*Held, error) {
 // Release lets the process run its new image here, as if nobody had held it.
 func (h *Held) Release() {
 	_ = sys.PtraceSetSignalMask(h.Pid, h.Mask) // after a Convert that failed half-way
-	_ = sys.PtraceDetach(h.Pid, 0)             // it may have been killed meanwhile, which nobody needs to hear
+	letGo(h.Pid, 0)
+}
+
+// letGo ends the tracing of a stopped process. One that was killed meanwhile cannot be detached: it is waited for instead, as
+// its tracer must. Until then its parent would not be told of its end, however long the tracing thread lives.
+func letGo(pid, signal int) {
+	if sys.PtraceDetach(pid, signal) == nil {
+		return
+	}
+	var status unix.WaitStatus
+	deadline := time.Now().Add(takeoverTimeout) // only SIGKILL wakes a held process, and death may have to wait for a disk
+	for pause := 50 * time.Microsecond; time.Now().Before(deadline); pause = min(2*pause, 2*time.Millisecond) {
+		got, err := unix.Wait4(pid, &status, unix.WALL|unix.WNOHANG, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil, got == pid && (status.Exited() || status.Signaled()):
+			return
+		}
+		time.Sleep(pause)
+	}
 }
 
 func interrupt(tid int) error {
@@ -166,7 +185,7 @@ func interruptAndDetach(tid int) error {
 		if err != nil || status.Exited() || status.Signaled() {
 			return ErrDied
 		}
-		_ = sys.PtraceDetach(tid, 0)
+		letGo(tid, 0)
 		return nil
 	}
 }

@@ -165,7 +165,7 @@ func (f *fake) session(_ context.Context, _ control.Caller, c *control.Conn, _ j
 // exec plays the words after "job": each is what the host does next.
 //
 //	exit N, die N, hold (until a signal comes, and die by it), stop N, lose (the host is lost), lose1 (only host 2),
-//	refuse, out TEXT (write to descriptor 1), order (wait for one order), drop (close without a word)
+//	refuse, murder (it is killed while it is held) followed by refuse or not, out TEXT (write to descriptor 1), order (wait for one order), drop (close without a word)
 func (f *fake) exec(ctx context.Context, _ control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
 	var req control.ExecRequest
 	if err := json.Unmarshal(body, &req); err != nil {
@@ -192,6 +192,12 @@ func (f *fake) exec(ctx context.Context, _ control.Caller, c *control.Conn, body
 	}
 	words := strings.Fields(strings.ReplaceAll(string(b), "\x00", " "))
 	for len(words) > 0 && words[0] != "job" {
+		words = words[1:]
+	}
+	if len(words) > 1 && words[1] == "murder" {
+		if err := unix.Kill(req.Pid, unix.SIGKILL); err != nil {
+			return err
+		}
 		words = words[1:]
 	}
 	if len(words) > 1 && words[1] == "refuse" {

@@ -59,6 +59,7 @@ func TestKillGhost(t *testing.T) {
 		t.Run(sig.String(), func(t *testing.T) {
 			f := newFake(t)
 			_, wait := f.start(t, 1, "/bin/echo", "job", "hold")
+			eventually(t, "it is a ghost", func() bool { return stateOf(f.ghostPid(0)) == 'S' })
 			if err := unix.Kill(f.ghostPid(0), sig); err != nil {
 				t.Fatal(err)
 			}
@@ -71,6 +72,20 @@ func TestKillGhost(t *testing.T) {
 				t.Errorf("status %#x, want signal %d", st, sig)
 			}
 			eventually(t, "the job hears of it", func() bool { return slices.Contains(f.ordered(), int(sig)) })
+		})
+	}
+}
+
+// TestKilledWhileHeld kills a process that is stopped at its exec, where it cannot be detached from any more: its parent must
+// be told of its end all the same.
+func TestKilledWhileHeld(t *testing.T) {
+	for name, next := range map[string]string{"before it is a ghost": "hold", "before it is let go": "refuse"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			_, wait := f.start(t, 1, "/bin/echo", "job", "murder", next)
+			if st := wait(); st.Signal() != unix.SIGKILL {
+				t.Errorf("status %#x, want SIGKILL", st)
+			}
 		})
 	}
 }
