@@ -108,6 +108,8 @@ type PlaceRequest struct {
 	Seq     uint64       `json:"seq"`
 	Job     uint64       `json:"job"` // chosen by the session, unique within it
 	Command string       `json:"command"`
+	Kind    string       `json:"kind,omitempty"`  // of work, as package place describes it
+	Bytes   int64        `json:"bytes,omitempty"` // of sources that the command names
 	Avoid   []names.Host `json:"avoid,omitempty"` // hosts that failed this job
 	Release *ReleaseNote `json:"release,omitempty"`
 }
@@ -115,7 +117,8 @@ type PlaceRequest struct {
 // ReleaseNote gives back the slot of a job that ended, or that never began. A PlaceRequest that carries one has no
 // reply.
 type ReleaseNote struct {
-	Job uint64 `json:"job"`
+	Job uint64        `json:"job"`
+	CPU time.Duration `json:"cpu,omitempty"` // that the job used, where that is known: later ones of its kind are placed by it
 }
 
 // PlaceReply says where the job goes. Host 0 means home, and Reason says why.

@@ -2,6 +2,7 @@ package place
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/onehost/onehost/names"
@@ -24,6 +25,7 @@ type Host struct {
 	Jobs    int     // jobs of all homes, Running among them
 	Load    float64 // CPUs in use over CPUs it may use
 	CPUs    float64 // CPUs it may use
+	Backlog float64 // seconds until it would come to one more job, as far as this home knows
 	Foreign float64 // the part of Load that its jobs do not explain, once that is more than passing; else 0
 	Warm    float64 // 0..1: how much of what this home's jobs need is cached there
 	Local   bool    // it is the home
@@ -39,6 +41,7 @@ type Request struct {
 	Avoid     []names.Host // never these: they lost this very job
 	NoLocal   bool         // never home
 	HomeSlots int          // slots that home has for jobs; negative: as HomeSlots says
+	Cost      float64      // CPU seconds that the job is expected to use; 0: not known
 }
 
 // Decision is where a job goes. Every decision for home has a Reason.
@@ -50,8 +53,8 @@ type Decision struct {
 	Refused bool           // no host may take the job: home is forbidden and no other can
 }
 
-// Choose picks the least occupied host. It is a pure function: the order of hosts does not matter. With equal occupancy
-// the warmer host is taken, then the one less loaded, then one that is not home, then the lowest number.
+// Choose picks the host that comes to the job first, by its backlog, and of hosts with much the same backlog the least
+// occupied. It is a pure function: the order of hosts does not matter. With equal occupancy the warmer host is taken, then the one less loaded, then one that is not home, then the lowest number.
 func Choose(hosts []Host, r Request) Decision {
 	var home *Host
 	var best, spare *Host // spare: the best of those to be used only if there is nowhere else
@@ -101,10 +104,11 @@ func Choose(hosts []Host, r Request) Decision {
 	}
 	atHome := *home
 	atHome.Slots, atHome.Foreign = slots, 0 // its own work has already been taken off its slots
-	if !less(&atHome, best) {
+	full := atHome.busy() >= float64(slots)
+	if full && best.busy() < float64(best.Slots) || !less(&atHome, best) {
 		return remote(best)
 	}
-	if atHome.busy() >= float64(slots) {
+	if full {
 		return local(home, ReasonNoSlot)
 	}
 	return local(home, ReasonSlot)
@@ -130,8 +134,14 @@ func (h *Host) busy() float64 {
 // occupancy is how full the host would be with one job more: 1 is all slots taken.
 func (h *Host) occupancy() float64 { return (h.busy() + 1) / float64(h.Slots) }
 
+// turn is the backlog in steps of a twentieth of a second: what is less than that is no reason to prefer a host.
+func (h *Host) turn() float64 { return math.Floor(h.Backlog * 20) }
+
 // less reports whether a is the better host for the next job.
 func less(a, b *Host) bool {
+	if c := cmp.Compare(a.turn(), b.turn()); c != 0 {
+		return c < 0
+	}
 	if c := cmp.Compare(a.occupancy(), b.occupancy()); c != 0 {
 		return c < 0
 	}

@@ -32,6 +32,7 @@ type Table struct {
 
 type row struct {
 	Host
+	work
 	others int       // jobs of other homes, at the last report
 	high   int       // the most jobs of this home since the report before
 	peak   float64   // jobs, falling as the load they made falls in the host's meter
@@ -112,43 +113,48 @@ func (t *Table) Warm(n names.Host, share float64) {
 }
 
 // Take chooses a host and takes a slot of it, which Done, Lost or Cancel gives back.
-func (t *Table) Take(now time.Time, req Request) Decision {
+func (t *Table) Take(now time.Time, req Request) (Decision, Ticket) {
 	if req.HomeSlots < 0 {
 		req.HomeSlots = t.homeSlots
 	}
+	if !(req.Cost > 0) {
+		req.Cost = baseCost
+	}
 	d := Choose(t.Hosts(now), req)
+	ticket := Ticket{Host: d.Host}
 	if r := t.rows[d.Host]; r != nil && !d.Refused {
 		r.Running++
 		r.Jobs++
 		r.high = max(r.high, r.Running)
 		r.peak = math.Max(r.peak, float64(r.Jobs))
+		ticket.id = r.begin(req.Cost)
 	}
-	return d
+	return d, ticket
 }
 
 // Done gives back the slot of a job that ran to its end, whatever its status: the way to the host works.
-func (t *Table) Done(n names.Host) {
-	if r := t.rows[n]; r != nil {
-		r.give()
+func (t *Table) Done(k Ticket) {
+	if r := t.rows[k.Host]; r != nil {
+		r.give(k)
 		r.fails, r.until = 0, time.Time{}
 	}
 }
 
 // Cancel gives back the slot of a job that was never sent.
-func (t *Table) Cancel(n names.Host) {
-	if r := t.rows[n]; r != nil {
-		r.give()
+func (t *Table) Cancel(k Ticket) {
+	if r := t.rows[k.Host]; r != nil {
+		r.give(k)
 	}
 }
 
 // Lost gives back the slot of a job that the host or the way to it failed, not the command itself. The host is used only for
 // want of another for a quarter of a second, doubled by each further loss up to four seconds, until a job is Done.
-func (t *Table) Lost(now time.Time, n names.Host) {
-	r := t.rows[n]
+func (t *Table) Lost(now time.Time, k Ticket) {
+	r := t.rows[k.Host]
 	if r == nil {
 		return
 	}
-	r.give()
+	r.give(k)
 	if now.Before(r.until) {
 		return // one crash loses many jobs at once: it is one failure
 	}
@@ -160,19 +166,35 @@ func (t *Table) Lost(now time.Time, n names.Host) {
 	r.until = now.Add(wait)
 }
 
-func (r *row) give() {
-	if r.Running > 0 {
+// give takes the job out of the row, if it is still in it: a row is new after its host was forgotten.
+func (r *row) give(k Ticket) {
+	if r.end(k.id) {
 		r.Running--
 		r.Jobs--
 	}
 }
 
+// capacity is how many CPUs the jobs can have: what others use, and at home its own serving, is taken off.
+func (t *Table) capacity(r *row) float64 {
+	away := r.Foreign
+	if r.Local {
+		away = math.Max(away, t.own*serving)
+	}
+	return r.CPUs * math.Max(0.1, 1-away)
+}
+
+// serving is what serving the others costs a home over what its daemon uses: make, and the kernel's part.
+const serving = 2
+
 // Hosts gives the rows as they are at that time, by number.
 func (t *Table) Hosts(now time.Time) []Host {
 	hosts := make([]Host, 0, len(t.rows))
 	for _, n := range slices.Sorted(maps.Keys(t.rows)) {
-		h := t.rows[n].Host
-		h.Backoff = now.Before(t.rows[n].until)
+		r := t.rows[n]
+		r.advance(now, t.capacity(r), r.others)
+		h := r.Host
+		h.Backlog = r.backlog(t.capacity(r), r.others)
+		h.Backoff = now.Before(r.until)
 		hosts = append(hosts, h)
 	}
 	return hosts

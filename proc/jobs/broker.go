@@ -53,7 +53,14 @@ type Broker struct {
 	self      names.Host // whose table it is
 	refreshed time.Time
 	reported  map[names.Host]time.Time // of the last report the table took
-	placed    map[jobKey]names.Host
+	placed    map[jobKey]placed
+	costs     *place.Costs
+}
+
+// placed is a job that has its place.
+type placed struct {
+	ticket place.Ticket
+	work   place.Work
 }
 
 // refreshEvery is how old the table may be when it is asked: reports come at this pace.
@@ -61,7 +68,7 @@ const refreshEvery = 100 * time.Millisecond
 
 // NewBroker makes a broker.
 func NewBroker(cfg BrokerConfig) *Broker {
-	return &Broker{cfg: cfg, reported: map[names.Host]time.Time{}, placed: map[jobKey]names.Host{}}
+	return &Broker{cfg: cfg, reported: map[names.Host]time.Time{}, placed: map[jobKey]placed{}, costs: place.NewCosts()}
 }
 
 // Here says how many of this home's jobs run at home now. It takes no lock: the reports of this host, which the table takes
@@ -128,7 +135,7 @@ func (b *Broker) ServeSession(ctx context.Context, who control.Caller, c *contro
 		case err != nil:
 			return err
 		case p.Release != nil:
-			b.release(jobKey{id, p.Release.Job})
+			b.release(jobKey{id, p.Release.Job}, p.Release.CPU)
 			b.cfg.Home.Drop(id, p.Release.Job)
 			continue
 		}
@@ -208,16 +215,17 @@ func (b *Broker) place(session uint64, req *control.SessionRequest, allowed []na
 	b.refreshLocked(now)
 	key := jobKey{session, p.Job}
 	if at, ok := b.takeBackLocked(key); ok { // it begins again: its first host lost it
-		b.table.Lost(now, at)
+		b.table.Lost(now, at.ticket)
 	}
-	d := b.table.Take(now, place.Request{
-		Command: p.Command, Hosts: allowed, Avoid: p.Avoid, NoLocal: req.NoLocal, HomeSlots: req.Slots,
+	work := place.Work{Kind: p.Kind, Bytes: p.Bytes}
+	d, ticket := b.table.Take(now, place.Request{
+		Command: p.Command, Hosts: allowed, Avoid: p.Avoid, NoLocal: req.NoLocal, HomeSlots: req.Slots, Cost: b.costs.Estimate(work),
 	})
 	reply := control.PlaceReply{Seq: p.Seq, Job: p.Job, Name: d.Name, Reason: d.Reason, Refused: d.Refused}
 	if d.Refused {
 		return reply
 	}
-	b.placed[key] = d.Host
+	b.placed[key] = placed{ticket, work}
 	if d.Local {
 		b.here.Add(1)
 	} else {
@@ -226,20 +234,23 @@ func (b *Broker) place(session uint64, req *control.SessionRequest, allowed []na
 	return reply
 }
 
-func (b *Broker) release(key jobKey) {
+func (b *Broker) release(key jobKey, used time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if at, ok := b.takeBackLocked(key); ok {
-		b.table.Done(at)
+		b.table.Done(at.ticket)
+		if used > 0 {
+			b.costs.Learn(at.work, used.Seconds())
+		}
 	}
 }
 
 // takeBackLocked forgets where a job was placed.
-func (b *Broker) takeBackLocked(key jobKey) (names.Host, bool) {
+func (b *Broker) takeBackLocked(key jobKey) (placed, bool) {
 	at, ok := b.placed[key]
 	if ok {
 		delete(b.placed, key)
-		if at == b.self {
+		if at.ticket.Host == b.self {
 			b.here.Add(-1)
 		}
 	}
@@ -252,7 +263,7 @@ func (b *Broker) end(session uint64) {
 	for key := range b.placed {
 		if key.session == session {
 			if at, ok := b.takeBackLocked(key); ok {
-				b.table.Cancel(at)
+				b.table.Cancel(at.ticket)
 			}
 		}
 	}

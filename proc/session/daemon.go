@@ -116,9 +116,9 @@ func (d *daemon) place(ctx context.Context, req control.PlaceRequest, wait bool)
 	}
 }
 
-// release gives back a job's slot.
-func (d *daemon) release(job uint64) {
-	_ = d.conn.Send(control.PlaceRequest{Job: job, Release: &control.ReleaseNote{Job: job}}) // a lost daemon has no slots
+// release gives back a job's slot, and says what CPU time the job used, 0 if that is not known.
+func (d *daemon) release(job uint64, cpu time.Duration) {
+	_ = d.conn.Send(control.PlaceRequest{Job: job, Release: &control.ReleaseNote{Job: job, CPU: cpu}}) // a lost daemon has no slots
 }
 
 func (d *daemon) close() { d.conn.Close() }

@@ -129,6 +129,7 @@ func (s *supervisor) candidate(n *intercept.Notification, file execFile, argv []
 		n.Continue()
 		return
 	}
+	j.work = s.rules.Describe(file.name, argv, func(name string) int64 { return size(n.TID, name) })
 	to, err := s.where(j)
 	switch {
 	case err != nil:
@@ -159,7 +160,7 @@ func (s *supervisor) local(j *job, reason string, slot bool) {
 	s.report.JobLocal(j.id, j.command, reason)
 	s.settle(j.pid, func() {
 		if slot {
-			s.daemon.release(j.id)
+			s.daemon.release(j.id, 0) // what it used is known to its parent only
 		}
 		s.report.JobDone(j.id, -1, 0, time.Since(j.began))
 	})
@@ -170,7 +171,22 @@ func (s *supervisor) where(j *job) (control.PlaceReply, error) {
 	if s.daemon == nil {
 		return control.PlaceReply{}, errNoDaemon
 	}
-	return s.daemon.place(s.ctx, control.PlaceRequest{Job: j.id, Command: j.command, Avoid: j.avoid}, s.cfg.NoLocal)
+	return s.daemon.place(s.ctx, control.PlaceRequest{
+		Job: j.id, Command: j.command, Kind: j.work.Kind, Bytes: j.work.Bytes, Avoid: j.avoid,
+	}, s.cfg.NoLocal)
+}
+
+// size is that of the regular file which a thread knows by the name; 0 if there is none.
+func size(tid int, name string) int64 {
+	at := "/proc/" + strconv.Itoa(tid) + "/cwd/"
+	if strings.HasPrefix(name, "/") {
+		at = "/proc/" + strconv.Itoa(tid) + "/root"
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(at+name, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return 0
+	}
+	return st.Size
 }
 
 // execFile is the file of an exec as its caller names it, and how we name it.

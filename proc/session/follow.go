@@ -124,7 +124,8 @@ func (r *remoteJob) exit(ev control.JobEvent) {
 		r.s.report.Say(ev.Reason + ": " + r.command)
 	}
 	status := Status{Code: ev.Code, Signal: unix.Signal(ev.Signal)}
-	r.s.report.JobDone(r.id, status.Shell(), ev.User+ev.System, time.Since(r.began))
+	r.cpu = ev.User + ev.System
+	r.s.report.JobDone(r.id, status.Shell(), r.cpu, time.Since(r.began))
 	r.finish(status)
 }
 
@@ -214,7 +215,7 @@ func (r *remoteJob) comeHome(reason string, slot bool) bool {
 	r.home = true
 	r.mu.Unlock()
 	if !slot && r.s.daemon != nil {
-		r.s.daemon.release(r.id) // and the daemon lets go of the descriptors it kept
+		r.s.daemon.release(r.id, r.cpu) // and the daemon lets go of the descriptors it kept
 	}
 	r.s.local(r.job, reason, slot)
 	if err := r.ghost.Reexec(r.exe, r.mask); err != nil {
@@ -279,7 +280,7 @@ func (r *remoteJob) end() {
 	r.mu.Unlock()
 	ghost.CloseAll(fds)
 	if !home && r.s.daemon != nil {
-		r.s.daemon.release(r.id)
+		r.s.daemon.release(r.id, r.cpu)
 	}
 }
 

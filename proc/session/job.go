@@ -24,8 +24,10 @@ type job struct {
 	pid      int
 	command  string
 	began    time.Time
-	again    bool         // it may run a second time if its host is lost
-	avoid    []names.Host // hosts that failed it
+	work     place.Work
+	cpu      time.Duration // that it used elsewhere; 0: not known
+	again    bool          // it may run a second time if its host is lost
+	avoid    []names.Host  // hosts that failed it
 	host     names.Host
 	hostName names.HostName
 }
@@ -82,7 +84,7 @@ func (s *supervisor) take(n *intercept.Notification, j *job) *remoteJob {
 		n.Continue()
 		return nil
 	case err != nil:
-		s.daemon.release(j.id)
+		s.daemon.release(j.id, 0)
 		return nil
 	}
 	j.pid = held.Pid

@@ -1,0 +1,139 @@
+package place
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestCostsLearn(t *testing.T) {
+	c := NewCosts()
+	small, large := Work{"cc -c", 10_000}, Work{"cc -c", 400_000}
+	if a, b := c.Estimate(small), c.Estimate(large); !(b > 5*a) {
+		t.Fatalf("nothing learned yet: %.2f and %.2f s; want a large file to cost much more", a, b)
+	}
+	for i := range 60 { // a slower compiler: 1 s and 3 s per 100 kB
+		bytes := int64(5000 + 3000*i)
+		c.Learn(Work{"cc -c", bytes}, 1+3*float64(bytes)/1e5)
+	}
+	for _, w := range []Work{small, large} {
+		want := 1 + 3*float64(w.Bytes)/1e5
+		if got := c.Estimate(w); math.Abs(got-want) > 0.15*want {
+			t.Errorf("%d bytes: %.2f s; want about %.2f", w.Bytes, got, want)
+		}
+	}
+	if got := c.Estimate(Work{"ld", 0}); got > 1 {
+		t.Errorf("another kind learned from the first: %.2f s", got)
+	}
+	for range 60 {
+		c.Learn(Work{Kind: "ld"}, 7)
+	}
+	if got := c.Estimate(Work{Kind: "ld"}); math.Abs(got-7) > 0.5 {
+		t.Errorf("all of one size: %.2f s; want 7", got)
+	}
+}
+
+// Whatever commands cost, an estimate is a positive number, and the kinds remembered are bounded.
+func TestCostsAreFinite(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := NewCosts()
+		work := rapid.Custom(func(t *rapid.T) Work {
+			return Work{rapid.StringN(0, 2, 4).Draw(t, "kind"), rapid.Int64().Draw(t, "bytes")}
+		})
+		for range rapid.IntRange(0, 50).Draw(t, "n") {
+			c.Learn(work.Draw(t, "work"), rapid.Float64().Draw(t, "seconds"))
+			if got := c.Estimate(work.Draw(t, "asked")); !(got > 0) || math.IsInf(got, 0) {
+				t.Fatalf("estimate %v", got)
+			}
+		}
+		if len(c.kinds) > maxKinds {
+			t.Fatalf("%d kinds", len(c.kinds))
+		}
+	})
+}
+
+func TestDescribe(t *testing.T) {
+	sizes := map[string]int64{"a.c": 1000, "src/b.cc": 2000, "/x/c.S": 3000, "dir.c": 0}
+	size := func(name string) int64 { return sizes[name] }
+	for _, tt := range []struct {
+		argv []string
+		want Work
+	}{
+		{[]string{"gcc", "-O2", "-c", "-o", "a.o", "a.c"}, Work{"gcc -O2 -c", 1000}},
+		{[]string{"sh", "-c", `printf "CC a.o"; cc -O0 -c a.c`}, Work{"cc -O0 -c", 1000}},
+		{[]string{"/bin/sh", "-c", "cd src && c++ -c b.cc && mv b.o ../"}, Work{"c++ -c", 2000}},
+		{[]string{"env", "LC_ALL=C", "nice", "cc", "-c", "/x/c.S"}, Work{"cc -c", 3000}},
+		{[]string{"cc", "-MM", "a.c", "/x/c.S"}, Work{"cc -M", 4000}},
+		{[]string{"cc", "-o", "prog", "a.o", "b.o"}, Work{"cc", 0}},
+		{[]string{"cc", "-c", "missing.c", "dir.c"}, Work{"cc -c", 0}},
+		{[]string{"python3", "gen.py"}, Work{"python3", 0}},
+		{[]string{"sh", "-c", "true"}, Work{"sh", 0}},
+		{[]string{"sh", "-c", "if test -f a.c; then gcc -c a.c; gcc -c src/b.cc; fi"}, Work{"gcc -c", 3000}},
+	} {
+		if got := DefaultRules().Describe(tt.argv[0], tt.argv, size); got != tt.want {
+			t.Errorf("%q: got %+v, want %+v", tt.argv, got, tt.want)
+		}
+	}
+}
+
+// Two jobs that take long do not go to one host while others have little left.
+func TestLongJobsApart(t *testing.T) {
+	tab := four()
+	long := Request{NoLocal: true, Cost: 4}
+	first, _ := tab.Take(start, long)
+	for range 3 { // all hosts have as many jobs as the first's
+		tab.Take(start, Request{NoLocal: true, Cost: 0.3})
+	}
+	second, _ := tab.Take(start, long)
+	if first.Host == second.Host {
+		t.Errorf("both long jobs went to host %d", first.Host)
+	}
+	// A second later the short ones are nearly done, the long ones are not.
+	for _, h := range tab.Hosts(start.Add(time.Second)) {
+		if busy := h.Number == first.Host || h.Number == second.Host; busy != (h.Backlog > 3) {
+			t.Errorf("host %d has a backlog of %.1f s", h.Number, h.Backlog)
+		}
+	}
+}
+
+func TestBacklog(t *testing.T) {
+	of := func(costs ...float64) *work {
+		w := &work{}
+		for _, c := range costs {
+			w.begin(c)
+		}
+		return w
+	}
+	for _, tt := range []struct {
+		name   string
+		w      *work
+		cpus   float64
+		others int
+		want   float64
+	}{
+		{"idle", of(), 4, 0, 0},
+		{"a CPU is free", of(9, 9, 9), 4, 0, 0},
+		{"all taken: the shortest ends first", of(9, 2, 9, 9), 4, 0, 2},
+		{"half a CPU", of(1, 1), 0.5, 0, 4},
+		{"others' jobs are like ours", of(1), 0.5, 1, 4},
+		{"others' alone", of(), 0.5, 2, 2 * baseCost / 0.5},
+		{"a CPU and a half is faster than one", of(3), 1.5, 0, 2},
+		{"no report yet", of(3), 0, 0, 0},
+	} {
+		if got := tt.w.backlog(tt.cpus, tt.others); math.Abs(got-tt.want) > 1e-9 {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	w := of(2)
+	w.advance(start, 0.5, 0)
+	w.advance(start.Add(2*time.Second), 0.5, 0)
+	if got := w.backlog(0.5, 0); math.Abs(got-2) > 1e-9 {
+		t.Errorf("after 2 s on half a CPU: %v s left, want 2", got)
+	}
+	w.advance(start.Add(time.Hour), 0.5, 0)
+	if got := w.backlog(0.5, 0); math.Abs(got-2*late/0.5) > 1e-9 {
+		t.Errorf("late: %v s left, want %v", got, 2*late/0.5)
+	}
+}
