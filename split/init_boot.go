@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -64,8 +65,30 @@ type bootConfig struct {
 	Cluster names.ClusterName `json:"cluster"`
 }
 
+// closeStray closes what the maker of the split happened to have open: a host lives on, and would hold its locks and pipes for as
+// long. What this process opened itself is close-on-exec, which tells the two apart.
+func closeStray(first int) error {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("inherited descriptors: %w", err)
+	}
+	for _, e := range fds {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < first {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
+	return nil
+}
+
 // bootStage turns this process, the first of new name spaces, into a host's init.
 func bootStage() error {
+	if err := closeStray(fdReport + 1); err != nil {
+		return err
+	}
 	runtime.LockOSThread() // unshare below is the thread's own; exec keeps this thread's view for all
 	report := os.NewFile(fdReport, "report")
 	raw, err := io.ReadAll(os.NewFile(fdConfig, "config"))

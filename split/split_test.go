@@ -410,3 +410,25 @@ func extra(args string) int {
 	}
 	return 0
 }
+
+// What the maker of a split had open does not stay open for as long as its hosts live.
+func TestHostsHoldNothingOfTheirMaker(t *testing.T) {
+	needRoot(t)
+	clean(t, "t-fds")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := onehost(t, "split", "2", "--name", "t-fds", "--daemon", "none")
+	cmd.ExtraFiles = []*os.File{w, w, w, w} // 3 to 6: the boot stage has two of its own in front
+	out, err := cmd.CombinedOutput()
+	w.Close()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	_ = r.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if n, err := r.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("hosts still hold the pipe: %d, %v", n, err)
+	}
+}
