@@ -10,11 +10,11 @@ up 4 --cpu-quota "$quota" >&2
 tool
 for round in $(seq "$rounds"); do
     say "round $round"
-    h1 "$bench_dir" onehost run -q --no-local ./xargs 50 /bin/true </dev/null >/dev/null # warm
-    h1 "$bench_dir" onehost run -q --no-local --explain ./xargs 10 /bin/true </dev/null >"$scratch/explain" 2>&1
+    h1 "$bench_dir" onehost run -q --no-local ./samu 50 /bin/true </dev/null >/dev/null # warm
+    h1 "$bench_dir" onehost run -q --no-local --explain ./samu 10 /bin/true </dev/null >"$scratch/explain" 2>&1
     {
-        echo "remote $(h1 "$bench_dir" onehost run -q --no-local ./xargs "$n" /bin/true </dev/null)"
-        echo "native $(h1 "$bench_dir" ./xargs "$n" /bin/true </dev/null)"
+        echo "remote $(h1 "$bench_dir" onehost run -q --no-local ./samu "$n" /bin/true </dev/null)"
+        echo "native $(h1 "$bench_dir" ./samu "$n" /bin/true </dev/null)"
         echo "session $(h1 "$bench_dir" ./spawn "$((n / 10))" onehost run -q --no-local /bin/true </dev/null)"
     } | tee -a "$scratch/rows" >&2
 done
