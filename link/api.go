@@ -37,5 +37,6 @@ type CallHandler func(ctx context.Context, r *Request) (Reply, error)
 type StreamHandler func(ctx context.Context, r *Request, s *Stream) error
 
 // NoteHandler takes a one-way message. Notes of one connection are handled one after another, in the order
-// sent, on one goroutine per method: a note handler must not block on a call over the same connection.
+// sent, on one goroutine per method: a note handler must not block on a call over the same connection. Those of
+// Router.HandleNoteNow run on the goroutine that reads.
 type NoteHandler func(r *Request)

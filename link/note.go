@@ -31,6 +31,20 @@ func (c *Conn) Notify(method string, header, body []byte) error {
 	return err
 }
 
+// TryNotify is Notify for whoever cannot wait: false, without an error, if the note would have to wait for the peer to
+// handle others, and then it is not sent.
+func (c *Conn) TryNotify(method string, header, body []byte) (bool, error) {
+	n := len(header) + len(body)
+	if n > MaxNote || method == "" || len(method) > maxMethod {
+		return false, c.Notify(method, header, body) // it says what is wrong
+	}
+	if !c.noting.try(n + perFrame) {
+		return false, c.Err()
+	}
+	_, err := c.w.message(c.ctx, frameNote, 0, &head{method: method, header: header}, body)
+	return err == nil, err
+}
+
 // noteRoom takes n bytes of the notes' window.
 func (c *Conn) noteRoom(n int) error {
 	if c.noting.try(n) {
@@ -80,6 +94,15 @@ func (n *notes) init(c *Conn) { n.c, n.all = c, map[string]*noteQueue{} }
 // add queues a note; the reader calls it.
 func (n *notes) add(h rawHead, body []byte, buf *buffer) error {
 	size := len(h.header) + len(body) + perFrame
+	if handle := n.c.router.noteNow(h.method); handle != nil {
+		handle(&Request{Method: string(h.method), Header: h.header, Body: body, From: n.c.peer, Conn: n.c})
+		buf.free()
+		n.mu.Lock()
+		n.held += size
+		n.handledLocked(size)
+		n.mu.Unlock()
+		return nil
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.held += size; n.held > noteWindow {

@@ -90,6 +90,44 @@ func (p *Pool) Get(ctx context.Context, host names.Host) (*Conn, error) {
 	}
 }
 
+// Live gives the connection that Get would give without waiting, or nil if there is none.
+func (p *Pool) Live(host names.Host) *Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ph := p.hosts[host]
+	if ph == nil || p.closed {
+		return nil
+	}
+	if i := slices.IndexFunc(ph.conns, func(c *Conn) bool { return c.Err() == nil }); i >= 0 {
+		return ph.conns[i]
+	}
+	return nil
+}
+
+// Signs gives the latest sign of life that the kernel has of a host, over all connections to it; see Conn.Signs.
+func (p *Pool) Signs(host names.Host) (Signs, bool) {
+	p.mu.Lock()
+	var conns []*Conn
+	if ph := p.hosts[host]; ph != nil {
+		conns = slices.Clone(ph.conns)
+	}
+	p.mu.Unlock()
+	var all Signs
+	known := false
+	for _, c := range conns {
+		s, ok := c.Signs()
+		if !ok || c.Err() != nil {
+			continue
+		}
+		if !known || s.Acked < all.Acked {
+			all.Acked = s.Acked
+		}
+		all.Unread = all.Unread || s.Unread
+		known = true
+	}
+	return all, known
+}
+
 // redial dials for everybody who waits, so under none of their contexts.
 func (p *Pool) redial(host names.Host, ph *poolHost) {
 	ctx, cancel := context.WithTimeout(p.ctx, 2*handshakeTimeout)
@@ -165,6 +203,19 @@ func (p *Pool) Drop(host names.Host, inc names.Incarnation) {
 	ph.fenced = max(ph.fenced, inc)
 	var old []*Conn
 	if len(ph.conns) > 0 && ph.conns[0].Peer().Incarnation <= inc {
+		old, ph.conns = ph.conns, nil
+	}
+	p.mu.Unlock()
+	for _, c := range old {
+		_ = c.Close()
+	}
+}
+
+// Hangup closes the connections to the lives of a host up to and including inc, without refusing new ones.
+func (p *Pool) Hangup(host names.Host, inc names.Incarnation) {
+	p.mu.Lock()
+	var old []*Conn
+	if ph := p.hosts[host]; ph != nil && len(ph.conns) > 0 && ph.conns[0].Peer().Incarnation <= inc {
 		old, ph.conns = ph.conns, nil
 	}
 	p.mu.Unlock()

@@ -10,11 +10,14 @@ type Router struct {
 	calls   map[string]CallHandler
 	streams map[string]StreamHandler
 	notes   map[string]NoteHandler
+	now     map[string]NoteHandler // notes that are handled as they are read
 }
 
 // NewRouter makes a router without handlers.
 func NewRouter() *Router {
-	return &Router{calls: map[string]CallHandler{}, streams: map[string]StreamHandler{}, notes: map[string]NoteHandler{}}
+	return &Router{
+		calls: map[string]CallHandler{}, streams: map[string]StreamHandler{}, notes: map[string]NoteHandler{}, now: map[string]NoteHandler{},
+	}
 }
 
 // HandleCall sets the handler of a call method, in place of any other.
@@ -38,6 +41,15 @@ func (r *Router) HandleNote(method string, h NoteHandler) {
 	r.notes[method] = h
 }
 
+// HandleNoteNow sets the handler of a note method, to be run by the goroutine that reads the connection, without a queue: for
+// small notes that come all the time, as heartbeats do, where waking another goroutine would cost more than the work.
+// While it runs nothing else of the connection is read, so it must not wait for anything but a short lock.
+func (r *Router) HandleNoteNow(method string, h NoteHandler) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now[method] = h
+}
+
 func (r *Router) call(method string) CallHandler {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -54,4 +66,10 @@ func (r *Router) note(method string) NoteHandler {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.notes[method]
+}
+
+func (r *Router) noteNow(method []byte) NoteHandler {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.now[string(method)]
 }

@@ -58,3 +58,31 @@ func roomOf(c net.Conn) func() bool {
 	}
 	return func() bool { return raw.Control(ask) == nil && n < directWrite } // called under writer.mu
 }
+
+// Signs is what this host's kernel knows of the other end of a connection, whatever the programs at both ends do.
+type Signs struct {
+	Acked  time.Duration // since the peer's kernel last sent anything, an acknowledgement at least
+	Unread bool          // bytes of the peer wait here to be read: it is this host that is late
+}
+
+// Signs asks the kernel for signs of life of the peer; false if the connection is not TCP. It does not block. A peer
+// that is crashed or cut off acknowledges nothing; one whose programs merely stand still does, as long as it is sent something.
+func (c *Conn) Signs() (s Signs, ok bool) {
+	sc, is := rawOf(c.rwc).(syscall.Conn)
+	if !is {
+		return s, false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return s, false
+	}
+	err = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil || info.State != unix.BPF_TCP_ESTABLISHED {
+			return
+		}
+		unread, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+		s, ok = Signs{Acked: time.Duration(info.Last_ack_recv) * time.Millisecond, Unread: err == nil && unread > 0}, true
+	})
+	return s, ok && err == nil
+}
