@@ -8,18 +8,20 @@ import (
 	"github.com/onehost/onehost/names"
 )
 
-// A beat is a protobuf message, written by hand because it is sent ten times a second to every host:
+// A beat is a protobuf message, written by hand because it is sent five times a second to every host:
 //
 //	message Beat {
 //	  uint64 incarnation = 1;                // the sender's; its number is the link's
 //	  bytes load = 2;
 //	  repeated Life accused = 3;
+//	  bool leads = 4;                        // the sender leads the registry
 //	}
 //	message Life { uint32 host = 1; uint64 incarnation = 2; }
 const (
 	fieldIncarnation = 1
 	fieldLoad        = 2
 	fieldAccused     = 3
+	fieldLeads       = 4
 )
 
 // maxAccused bounds the accusations of one beat: no host monitors more.
@@ -41,6 +43,10 @@ func encodeBeat(beat Beat) []byte {
 		b = protowire.AppendTag(b, fieldAccused, protowire.BytesType)
 		b = protowire.AppendBytes(b, life)
 	}
+	if beat.Leads {
+		b = protowire.AppendTag(b, fieldLeads, protowire.VarintType)
+		b = protowire.AppendVarint(b, 1)
+	}
 	return b
 }
 
@@ -51,6 +57,8 @@ func parseBeat(from names.Host, b []byte) (Beat, error) {
 		switch n {
 		case fieldIncarnation:
 			beat.From.Incarnation = names.Incarnation(v)
+		case fieldLeads:
+			beat.Leads = v != 0
 		case fieldLoad:
 			if len(data) > MaxLoad {
 				return fmt.Errorf("beat of host %d: a load of %d bytes is over the limit of %d", from, len(data), MaxLoad)

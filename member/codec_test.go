@@ -19,6 +19,7 @@ import (
 func TestBeatRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := Beat{From: Life{names.Host(rapid.IntRange(1, 16383).Draw(t, "host")), names.Incarnation(rapid.Uint64().Draw(t, "incarnation"))}}
+		b.Leads = rapid.Bool().Draw(t, "leads")
 		if load := rapid.SliceOfN(rapid.Byte(), 0, MaxLoad).Draw(t, "load"); len(load) > 0 {
 			b.Load = load
 		}

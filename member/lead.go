@@ -124,6 +124,8 @@ func (l *life) leadersLikely() []names.Host {
 		if q.leading() {
 			return []names.Host{l.id.Number}
 		}
+		leader, _, _ := l.heart.leading()
+		add(leader)
 		add(q.leader())
 	}
 	l.mu.Lock()
@@ -168,6 +170,9 @@ func (l *life) leadHere(ctx context.Context, from names.Host, header []byte) (le
 	}
 	if !q.leading() {
 		return leadReply{Leader: q.leader()}, nil
+	}
+	if err := q.settle(); err != nil {
+		return leadReply{}, err
 	}
 	result, err := l.lead(ctx, q, from, req)
 	if err != nil {

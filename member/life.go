@@ -47,6 +47,9 @@ const maxRecent = 64
 // maxTold is how many views a host is told that did not ask by a watch.
 const maxTold = 16
 
+// retryEvery is how soon what another host did not answer is tried again.
+const retryEvery = 100 * time.Millisecond
+
 // leftGrace is how long a host that left is still listened to, so that it hears of it.
 const leftGrace = 2 * time.Second
 
@@ -328,7 +331,7 @@ func (l *life) rejoin() {
 		cancel()
 		if err != nil {
 			l.log.Info("not back in the cluster yet", "cluster", l.id.Cluster, "error", err)
-			if !l.pause(beatEvery) {
+			if !l.pause(retryEvery) {
 				return
 			}
 		}

@@ -18,8 +18,8 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write the output of the scripts in testdata anew")
 
-// world is a cluster of pure cores in which time passes by command: no clock, no goroutine. Beats arrive at once; the
-// registry's leader is the lowest voter that runs.
+// world is a cluster of pure cores in which time passes by command: no clock, no goroutine. Beats arrive at once. Who stands
+// for election as the registry's leader is elected at once if a majority of the voters runs and can be reached.
 type world struct {
 	now   time.Time
 	begin time.Time
@@ -27,6 +27,10 @@ type world struct {
 	cores map[names.Host]*Liveness
 	down  map[names.Host]bool // crashed
 	still map[names.Host]bool // paused: what comes in waits
+	acks  map[names.Host]bool // of those: its kernel acknowledges what it is sent
+	late  map[names.Host]bool // of those: a tick was due meanwhile
+	next  map[names.Host]time.Time
+	leads names.Host
 	inbox map[names.Host][]Event
 	cut   map[[2]names.Host]bool
 	said  map[names.Host]string // the last accusations
@@ -36,6 +40,7 @@ type world struct {
 func newWorld(n int) *world {
 	w := &world{
 		begin: time.Unix(1000, 0), cores: map[names.Host]*Liveness{}, down: map[names.Host]bool{}, still: map[names.Host]bool{},
+		acks: map[names.Host]bool{}, late: map[names.Host]bool{}, next: map[names.Host]time.Time{}, leads: 1,
 		inbox: map[names.Host][]Event{}, cut: map[[2]names.Host]bool{}, said: map[names.Host]string{},
 	}
 	w.now = w.begin
@@ -67,21 +72,30 @@ func (w *world) apply(c Command) {
 		w.cores[h.Number] = NewLiveness(h.Number)
 	}
 	w.say("%s", show(w.reg.View))
-	leader := w.leader()
 	for n := range w.cores {
-		if n == leader || w.reaches(leader, n) {
+		if n == w.leads || w.reaches(w.leads, n) {
 			w.deliver(n, Viewed{w.reg.View})
 		}
 	}
 }
 
-func (w *world) leader() names.Host {
-	for _, h := range w.reg.View.Up() {
-		if h.Voter && !w.down[h.Number] && !w.still[h.Number] {
-			return h.Number
+// elect makes a host the leader if a majority of the voters can vote for it.
+func (w *world) elect(n names.Host) {
+	votes, all := 0, 0
+	for _, h := range w.reg.View.Hosts {
+		if !h.Voter {
+			continue
+		}
+		all++
+		if h.Number == n || h.State != Left && w.reaches(n, h.Number) && !w.still[h.Number] {
+			votes++
 		}
 	}
-	return 0
+	won := 2*votes > all
+	w.say("h%d stands for election: %d of %d", n, votes, all)
+	if won {
+		w.leads, w.next[n] = n, w.now
+	}
 }
 
 func (w *world) reaches(a, b names.Host) bool {
@@ -93,11 +107,25 @@ func (w *world) deliver(n names.Host, e Event) {
 		w.inbox[n] = append(w.inbox[n], e)
 		return
 	}
-	w.cores[n].Step(w.now, e)
+	if m := w.cores[n].Step(w.now, e); !m.Next.IsZero() {
+		w.next[n] = m.Next
+	}
 }
 
-func (w *world) tick(n names.Host) {
-	m := w.cores[n].Step(w.now, Tick{})
+// step lets a host tick, or look.
+func (w *world) step(n names.Host, tick bool) {
+	for _, d := range w.cores[n].Doubts(w.now) {
+		if w.acks[d] && w.reaches(n, d) {
+			w.cores[n].Step(w.now, Vouched{d})
+		}
+	}
+	leads := n == w.leads
+	var e Event = Look{leads}
+	if tick {
+		e = Tick{leads}
+	}
+	m := w.cores[n].Step(w.now, e)
+	w.next[n] = m.Next
 	if m.Paused {
 		w.say("h%d stood still", n)
 	}
@@ -107,10 +135,16 @@ func (w *world) tick(n names.Host) {
 	}
 	for _, to := range m.To {
 		if w.reaches(n, to) {
-			w.deliver(to, Heard{Beat{From: w.life(n), Accused: m.Accused}})
+			w.deliver(to, Heard{Beat{From: w.life(n), Accused: m.Accused, Leads: leads}})
 		}
 	}
-	if n == w.leader() {
+	for _, v := range m.Lost {
+		w.say("h%d gives %v up", n, v)
+	}
+	if m.Stand {
+		w.elect(n)
+	}
+	if leads {
 		for _, v := range m.Verdicts {
 			w.say("verdict of h%d on %v", n, v)
 			w.apply(Command{Op: OpFail, Host: v.Host, Incarnation: v.Incarnation})
@@ -129,9 +163,16 @@ func (w *world) run(d time.Duration) {
 	for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(step) {
 		for n := names.Host(1); n < w.reg.Next; n++ {
 			phase := time.Duration(n) * 30 * time.Millisecond
-			if w.cores[n] != nil && !w.down[n] && !w.still[n] && (w.now.Sub(w.begin)+phase)%beatEvery == 0 {
-				w.tick(n)
+			tick := (w.now.Sub(w.begin)+phase)%beatEvery == 0
+			look := !w.next[n].IsZero() && !w.now.Before(w.next[n])
+			if w.cores[n] == nil || w.down[n] || !tick && !look {
+				continue
 			}
+			if w.still[n] {
+				w.late[n] = w.late[n] || tick
+				continue
+			}
+			w.step(n, tick)
 		}
 	}
 }
@@ -160,15 +201,24 @@ func (w *world) command(line string) error {
 		w.cores[n] = NewLiveness(n)
 		w.deliver(n, Viewed{w.reg.View})
 		w.apply(Command{Op: OpRejoin, Host: n, Incarnation: w.life(n).Incarnation + 1})
+		if n == w.leads {
+			w.leads = 0
+		}
 	case "pause":
 		w.still[host(1)] = true
+	case "starve": // its programs stand still, its kernel does not
+		w.still[host(1)], w.acks[host(1)] = true, true
 	case "thaw":
 		n := host(1)
-		w.still[n] = false
+		w.still[n], w.acks[n] = false, false
 		for _, e := range w.inbox[n] {
 			w.deliver(n, e)
 		}
 		w.inbox[n] = nil
+		if w.late[n] {
+			w.late[n] = false
+			w.step(n, true)
+		}
 	case "cut":
 		w.cut[[2]names.Host{host(1), host(2)}] = true
 	case "heal":
@@ -257,8 +307,9 @@ func TestLivenessProperties(t *testing.T) {
 		for _, h := range crashed {
 			w.down[h] = true
 		}
-		if slices.ContainsFunc(standing, func(h names.Host) bool { v, _ := w.reg.View.Host(h); return v.Voter }) {
-			w.run(deadline + 2*beatEvery + 10*time.Millisecond)
+		voting := slices.DeleteFunc(slices.Clone(standing), func(h names.Host) bool { v, _ := w.reg.View.Host(h); return !v.Voter })
+		if 2*len(voting) > wantVoters(n) {
+			w.run(deadline + beatEvery + 10*time.Millisecond)
 			for _, h := range crashed {
 				if v, _ := w.reg.View.Host(h); v.State != Failed {
 					t.Fatalf("h%d crashed and is %s:\n%s", h, v.State, w.out.String())

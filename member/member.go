@@ -26,7 +26,7 @@ type Config struct {
 	Router   *link.Router  // the node registers its own methods on it before Open; Open adds the methods "member.…"
 	Listen   string        // host:port of the link listener; default: the address that Init or Join is given
 	Slots    int           // jobs this host takes at a time, told to all; default 1
-	Load     func() []byte // the payload of each heartbeat, at most MaxLoad bytes; called every 100 ms; may be nil
+	Load     func() []byte // the payload of each heartbeat, at most MaxLoad bytes; called every 200 ms; may be nil
 	Log      *slog.Logger  // default: discards
 }
 
@@ -331,6 +331,6 @@ func (m *Member) reincarnate(l *life, seen names.Incarnation) {
 			m.log.Error("this host cannot come back: restart onehostd", "error", err)
 			return
 		}
-		time.Sleep(beatEvery)
+		time.Sleep(retryEvery)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -19,14 +20,14 @@ import (
 	"github.com/onehost/onehost/names"
 )
 
-// raft's own timeouts are long: it is Liveness that finds a dead leader, and then calls an election at once. They only matter
-// when Liveness cannot tell.
+// raft's own timeouts are long, and so its messages rare: each wakes up both ends, for ever. They only matter when the heart
+// cannot tell: it sees by its beats that there is no leader, and then calls an election at once. Nor does a voter learn of
+// changes by them: it watches the leader as others do.
 const (
-	raftHeartbeat = 2 * time.Second
+	raftHeartbeat = 10 * time.Second // the leader sends one in a tenth to a fifth of it
+	raftLease     = 5 * time.Second  // how long a leader without a quorum goes on
+	raftCommit    = 5 * time.Second  // how late a voter's copy may be in learning which of its entries count
 	raftApply     = 5 * time.Second
-	// The leader says at this pace how far the log is committed when nothing else tells the followers: it is a message to each
-	// and its answer, for ever, and so most of what an idle daemon does when it is short.
-	commitTimeout = 150 * time.Millisecond
 )
 
 // quorum is this host's copy of the registry: a State driven by raft. Only voters have one.
@@ -38,6 +39,7 @@ type quorum struct {
 	end    context.CancelFunc // ends trans
 	leads  chan bool          // raft's word on whether this host leads
 	onView func(View)
+	whole  atomic.Uint64 // the term in which this copy led and had carried out all entries of those before
 
 	mu    sync.Mutex // guards state; held by raft's goroutine during Apply, so onView is called without it
 	state State
@@ -73,8 +75,8 @@ func openQuorum(dir string, self names.Host, bootstrap bool, call caller, onView
 	}
 	conf := raft.DefaultConfig()
 	conf.LocalID = serverID(self)
-	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = raftHeartbeat, raftHeartbeat, raftHeartbeat
-	conf.CommitTimeout = commitTimeout
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = raftHeartbeat, raftHeartbeat, raftLease
+	conf.CommitTimeout = raftCommit
 	conf.ShutdownOnRemove = false // the view says when this copy ends
 	conf.SnapshotThreshold, conf.TrailingLogs = 512, 128
 	conf.NotifyCh = q.leads
@@ -119,9 +121,18 @@ func (q *quorum) leader() names.Host {
 	return serverHost(id)
 }
 
-// fresh reports whether this copy has heard of the quorum lately.
-func (q *quorum) fresh() bool {
-	return q.leading() || q.leader() != names.Here && time.Since(q.raft.LastContact()) < raftHeartbeat
+// settle makes sure that a copy that leads has carried out all that was decided before it did: its copy may be behind by
+// raftCommit, and what it says of tokens and voters would be of then. EAGAIN means that it does not lead any more.
+func (q *quorum) settle() error {
+	term := q.raft.CurrentTerm()
+	if q.whole.Load() == term {
+		return nil
+	}
+	if err := notLeading(q.raft.Barrier(raftApply).Error()); err != nil {
+		return err
+	}
+	q.whole.Store(term) // if the term is another by now, this is asked again
+	return nil
 }
 
 // voters lists the hosts that vote, by raft's latest configuration.

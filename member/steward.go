@@ -8,32 +8,41 @@ import (
 	"github.com/onehost/onehost/names"
 )
 
-// stewardEvery is how soon a step that failed is tried again.
-const stewardEvery = 500 * time.Millisecond
+// How soon a step that failed is tried again, and how often a leader looks whether all is as it should be.
+const (
+	stewardAgain = 500 * time.Millisecond
+	stewardEvery = 10 * time.Second
+)
 
 // steward keeps, while this host leads, the voters as the view wants them, one step at a time.
 func (l *life) steward() {
-	t := time.NewTicker(stewardEvery)
+	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
 		l.mu.Lock()
 		q, changed, stood := l.quorum, l.changed, l.stood
 		l.mu.Unlock()
 		var leads <-chan bool
+		t.Stop()
 		if q != nil {
 			leads = q.leads
 			again, err := l.reconcile(q)
-			if err != nil && l.ctx.Err() == nil {
-				l.log.Debug("cannot change who holds the registry now", "error", err)
-			}
 			if again && err == nil {
 				continue
+			}
+			switch {
+			case err != nil && l.ctx.Err() == nil:
+				l.log.Debug("cannot change who holds the registry now", "error", err)
+				t.Reset(stewardAgain)
+			case q.leading():
+				t.Reset(stewardEvery)
 			}
 		}
 		select {
 		case <-changed:
 		case <-stood:
 		case <-leads:
+			l.heart.look() // tell the others
 		case <-t.C:
 		case <-l.ctx.Done():
 			return
@@ -45,6 +54,9 @@ func (l *life) steward() {
 func (l *life) reconcile(q *quorum) (bool, error) {
 	if !q.leading() {
 		return false, nil
+	}
+	if err := q.settle(); err != nil {
+		return false, err
 	}
 	s := q.snapshot()
 	voters, err := q.voters()

@@ -65,11 +65,29 @@ func (t *transport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, req *r
 }
 
 func (t *transport) RequestVote(id raft.ServerID, _ raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return t.send(id, kindVote, req, nil, resp)
+	return t.canvass(id, kindVote, req, resp)
 }
 
 func (t *transport) RequestPreVote(id raft.ServerID, _ raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return t.send(id, kindPreVote, req, nil, resp)
+	return t.canvass(id, kindPreVote, req, resp)
+}
+
+// canvass sends a request for a vote until it is answered, for as long as an election may last: raft asks once, and would hold
+// the next one only after raftHeartbeat if a connection was just being made.
+func (t *transport) canvass(id raft.ServerID, kind string, req, resp any) error {
+	for begin := time.Now(); ; {
+		err := t.send(id, kind, req, nil, resp)
+		if err == nil || time.Since(begin) > raftHeartbeat {
+			return err
+		}
+		wait := time.NewTimer(retryEvery)
+		select {
+		case <-wait.C:
+		case <-t.ctx.Done():
+			wait.Stop()
+			return err
+		}
+	}
 }
 
 func (t *transport) TimeoutNow(id raft.ServerID, _ raft.ServerAddress, req *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {

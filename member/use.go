@@ -186,7 +186,7 @@ func (m *Member) route(r *link.Router) {
 		return link.Reply{}, nil
 	})
 	call(methodWatch, (*life).serveWatch)
-	r.HandleNote(methodBeat, func(r *link.Request) {
+	r.HandleNoteNow(methodBeat, func(r *link.Request) {
 		if l := m.current(); l != nil {
 			l.heart.hear(r)
 		}

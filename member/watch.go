@@ -12,8 +12,9 @@ import (
 
 const (
 	methodWatch = "member.watch"
-	watchHold   = time.Second // how long a watch without news is held open
-	watchWait   = 3 * watchHold
+	watchHold   = 10 * time.Second // how long a watch without news is held open
+	loadsHold   = time.Second      // and one that is to bring loads
+	watchWait   = watchHold + 2*time.Second
 )
 
 // watchRequest asks for the views after Seq.
@@ -27,36 +28,66 @@ type watchReply struct {
 	Loads map[names.Host]load `json:"loads,omitempty"`
 }
 
-// watch gets the views of hosts that hold no copy of the registry, or whose copy has lost the quorum: it asks a voter for
-// what comes after the last view seen, and the answer waits until there is something. It resumes at any other host.
+// watch gets the views: it asks a voter for what comes after the last view seen, and the answer waits until there is something.
+// It resumes at any other host. A voter asks the leader, who hears of each change first, because its own copy of the registry
+// is told only at long intervals which of its entries count. The leader asks nobody.
 func (l *life) watch() {
 	for at := int(l.id.Number); ; at++ {
-		if l.fresh() {
-			if !l.pause(beatEvery) {
+		leader, _, turned := l.heart.leading()
+		if l.leads() {
+			if !l.rest(turned) {
 				return
 			}
 			continue
 		}
-		hosts := l.watchable()
+		hosts := l.watchable(at)
+		if l.getQuorum() != nil && leader != names.Here {
+			hosts = slices.DeleteFunc(hosts, func(n names.Host) bool { return n == leader })
+			hosts = slices.Insert(hosts, 0, leader)
+		}
 		served := false
-		for i := range hosts {
-			for !l.fresh() && l.watchAt(hosts[(at+i)%len(hosts)]) {
+		for _, n := range hosts {
+			for !l.leads() && !closed(turned) && l.watchAt(n) {
 				served = true
 			}
 		}
-		if !served && !l.fresh() {
+		if !served && !l.leads() && !closed(turned) {
 			l.probe()
 		}
-		if !l.pause(beatEvery) {
+		if !l.pause(retryEvery) {
 			return
 		}
 	}
 }
 
-// fresh reports whether this host's own copy of the registry tells it all there is.
-func (l *life) fresh() bool {
+// rest waits until another host leads or the quorum is gone, or for a while; false if the life ended meanwhile.
+func (l *life) rest(turned <-chan struct{}) bool {
+	t := time.NewTimer(watchHold)
+	defer t.Stop()
+	select {
+	case <-turned:
+	case <-t.C:
+	case <-l.ctx.Done():
+		return false
+	}
+	return true
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// leads reports whether this host leads the registry, and so knows all there is. One that hears too few voters may have been
+// replaced, and declared failed.
+func (l *life) leads() bool {
 	q := l.getQuorum()
-	return q != nil && q.fresh()
+	_, quorum, _ := l.heart.leading()
+	return q != nil && q.leading() && quorum
 }
 
 // viewsAfter gives the views after seq that are remembered, at most the last n.
@@ -70,8 +101,9 @@ func (l *life) viewsAfter(seq uint64, n int) []View {
 	return slices.Clone(l.recent[max(i, len(l.recent)-n):])
 }
 
-// watchable lists the voters that are up, or, if there is none but this host, all that are up.
-func (l *life) watchable() []names.Host {
+// watchable lists the voters that are up, or, if there is none but this host, all that are up; which one comes first differs
+// with at.
+func (l *life) watchable(at int) []names.Host {
 	var voters, all []names.Host
 	for _, h := range l.View().Up() {
 		if h.Number == l.id.Number {
@@ -83,12 +115,17 @@ func (l *life) watchable() []names.Host {
 		}
 	}
 	if len(voters) > 0 {
-		return voters
+		all = voters
+	}
+	if len(all) > 0 {
+		at %= len(all)
+		all = slices.Concat(all[at:], all[:at])
 	}
 	return all
 }
 
-// watchAt asks host n once; false if it did not answer. The watch ends early when the host falls silent.
+// watchAt asks host n once; false if it did not answer. The heart ends the watch early when the host falls silent, and when
+// another host leads.
 func (l *life) watchAt(n names.Host) bool {
 	ctx, cancel := context.WithTimeout(l.ctx, watchWait)
 	defer cancel()
@@ -133,7 +170,11 @@ func (l *life) serveWatch(ctx context.Context, r *link.Request) (link.Reply, err
 	if err := json.Unmarshal(r.Header, &req); err != nil {
 		return link.Reply{}, refuse(errState, "bad watch: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, watchHold)
+	hold := watchHold
+	if req.Loads {
+		hold = loadsHold
+	}
+	ctx, cancel := context.WithTimeout(ctx, hold)
 	defer cancel()
 	_ = l.await(ctx, func(v View) bool { return v.Seq > req.Seq })
 	reply := watchReply{Views: l.viewsAfter(req.Seq, maxRecent)}

@@ -1,9 +1,7 @@
 package node
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -14,9 +12,6 @@ import (
 	"github.com/onehost/onehost/proc/jobs"
 	"github.com/onehost/onehost/sys"
 )
-
-// sampleEvery is how often the host's CPU time is read.
-const sampleEvery = 200 * time.Millisecond
 
 // meter measures this host: the load of all of it, and the share the daemon itself uses to serve others.
 type meter struct {
@@ -43,22 +38,7 @@ func newMeter() (*meter, error) {
 	return &meter{group: g, cpus: cpus, slots: place.DefaultSlots(cpus), all: place.NewMeter(cpus), own: place.NewMeter(cpus)}, nil
 }
 
-// run samples until ctx ends.
-func (m *meter) run(ctx context.Context, log *slog.Logger) {
-	tick := time.NewTicker(sampleEvery)
-	defer tick.Stop()
-	for {
-		if err := m.sample(time.Now()); err != nil {
-			log.Warn("reading this host's CPU time", "err", err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
+// sample reads the CPU time used up to now. The heart asks for a report with each beat, so nothing else need wake up for it.
 func (m *meter) sample(now time.Time) error {
 	usage, err := m.group.Usage()
 	if err != nil {
@@ -87,7 +67,11 @@ func (n *Node) ownReport() place.Report {
 	return place.Report{Slots: n.meter.slots, Jobs: n.helper.Jobs() + n.broker.Here(), Load: load, CPUs: n.meter.cpus}
 }
 
+// loadPayload measures this host and gives what its heartbeat is to carry.
 func (n *Node) loadPayload() []byte {
+	if err := n.meter.sample(time.Now()); err != nil {
+		n.cfg.Log.Warn("reading this host's CPU time", "err", err)
+	}
 	data, err := n.ownReport().MarshalBinary()
 	if err != nil {
 		return nil // it never fails

@@ -113,9 +113,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
-	n.wg.Add(2)
-	go func() { defer n.wg.Done(); n.follow(ctx) }()
-	go func() { defer n.wg.Done(); n.meter.run(ctx, cfg.Log) }()
+	n.wg.Go(func() { n.follow(ctx) })
 	if n.server, err = control.Listen(cfg.Control, n.handlers()); err != nil {
 		return nil, err
 	}
