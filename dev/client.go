@@ -20,20 +20,22 @@ type Shipper interface {
 }
 
 // FD is one descriptor for a process to be started: File, which stays the Set's, or else Path to be opened with Flags where the process
-// will run. Those with the same File are one open file.
+// will run, if it is the file with inode number Ino still, unless that is 0. Those with the same File are one open file.
 type FD struct {
 	N     int
 	File  *os.File
 	Path  string
 	Flags int
+	Ino   uint64
 }
 
 // Options say how to make what is given to a process.
 type Options struct {
 	// Ship makes the files of shipped descriptors. Without it only output can be given for them, and a job that reads is refused.
 	Ship Shipper
-	// Open opens a file of the home by its name there; nil: its reads are shipped.
-	Open func(path string, flags int) (*os.File, error)
+	// Find gives a file of the home by its name there, of which no part is a symbolic link, as a bare path (O_PATH); nil: its reads
+	// are shipped.
+	Find func(path string) (*os.File, error)
 	// PTMX opens the master of a new terminal, non-blocking; nil: /dev/ptmx of this host.
 	PTMX func() (*os.File, error)
 	// BeforeForward, if any, is called before each piece of output goes home: whoever reads the output must see the files
@@ -92,7 +94,7 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 				outputs[d.Same] = fd.File
 			}
 		case Path:
-			fd.Path, fd.Flags = d.Path, d.Flags&^(unix.O_CREAT|unix.O_EXCL|unix.O_TRUNC)
+			fd.Path, fd.Flags, fd.Ino = d.Path, d.Flags&^(unix.O_CREAT|unix.O_EXCL|unix.O_TRUNC), d.Ino
 		case Ended:
 			fd.File, err = s.ended()
 		case Input:

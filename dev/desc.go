@@ -19,6 +19,8 @@ type Desc struct {
 	Flags int    `json:"f,omitempty"` // access mode and status flags of the home's open file
 	// Same numbers the descriptors that are one pipe, terminal or socket.
 	Same int `json:"s,omitempty"`
+	// The inode number of a file or directory that may be opened by name: what has the name later may be another.
+	Ino uint64 `json:"o,omitempty"`
 	// Of a file that may be opened by name.
 	At, Size int64 `json:",omitempty"`
 	// Of a terminal.
@@ -93,9 +95,17 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 		}
 		switch d.Kind {
 		case Path:
-			if d.Path = link; st.Mode&unix.S_IFMT == unix.S_IFCHR {
+			if st.Mode&unix.S_IFMT == unix.S_IFCHR {
 				d.Path = devicePath(st.Rdev)
+				break
 			}
+			d.Path, d.Ino = link, st.Ino
+			id, err := s.Add(f) // the number cannot become another's while the descriptor is kept
+			if err != nil {
+				release()
+				return nil, nil, err
+			}
+			ids = append(ids, id)
 		case Ended:
 		default:
 			id, err := s.Add(f)
@@ -135,14 +145,12 @@ func (d *Desc) refine(who holder, f *os.File, st *unix.Stat_t, link string) {
 		if d.Flags&unix.O_ACCMODE != unix.O_RDONLY || strings.HasSuffix(link, " (deleted)") {
 			return // writers share one offset
 		}
-		for _, own := range []string{"/proc/", "/sys/", "/dev/"} { // those of the nest are others
-			if strings.HasPrefix(link, own) {
-				return
-			}
+		if kernelOwn(link) {
+			return
 		}
 		_ = control(f, func(fd int) {
 			if at, err := unix.Seek(fd, 0, unix.SEEK_CUR); err == nil {
-				d.Path, d.At, d.Size = link, at, st.Size
+				d.Path, d.Ino, d.At, d.Size = link, st.Ino, at, st.Size
 			}
 		})
 	}

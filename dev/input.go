@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // holder says who holds the descriptors of a job besides the job itself: run, the pid of the session's supervisor, and other
@@ -105,21 +107,31 @@ type opened struct {
 }
 
 // open gives the process a file that can be mapped, measured and sought. nil if it is not, or no longer, the file that the home
-// described; then its reads are shipped.
+// described; then its reads are shipped. The file is found with our own rights, not the process's, whose user may have put another in
+// its place: so it must be the one, before it is opened.
 func (s *Set) open(d Desc, obj *Object, o Options) *os.File {
-	if d.Path == "" || o.Open == nil {
+	if d.Path == "" || d.Ino == 0 || o.Find == nil {
 		return nil
 	}
-	f, err := o.Open(d.Path, d.Flags&(unix.O_ACCMODE|unix.O_NONBLOCK))
+	bare, err := o.Find(d.Path)
 	if err != nil {
 		return nil
 	}
-	own := -1
-	var st unix.Stat_t
-	err = control(f, func(fd int) {
-		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != d.Size {
+	defer bare.Close()
+	n := -1
+	_ = control(bare, func(fd int) {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != d.Size || (st.Ino^d.Ino)&sys.InoBits != 0 {
 			return
 		}
+		n, _ = unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), d.Flags&(unix.O_ACCMODE|unix.O_NONBLOCK)|unix.O_CLOEXEC|unix.O_NOCTTY, 0) // -1 if it fails
+	})
+	if n < 0 {
+		return nil
+	}
+	f := os.NewFile(uintptr(n), d.Path)
+	own := -1
+	err = control(f, func(fd int) {
 		if _, err := unix.Seek(fd, d.At, unix.SEEK_SET); err == nil {
 			own, _ = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3) // -1 if it fails
 		}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestAlone: a pipe is read ahead only if nobody but the job can read it.
@@ -145,9 +147,9 @@ func TestOpenedByName(t *testing.T) {
 	}
 	out, outw := newPipe(t)
 	opened := 0
-	o := Options{Ship: ship, Open: func(path string, flags int) (*os.File, error) {
+	o := Options{Ship: ship, Find: func(path string) (*os.File, error) {
 		opened++
-		return os.OpenFile(path, flags, 0)
+		return bare(path)
 	}}
 	fds, set := r.open(o, 0, in, outw)
 	if ws := r.run(`stat -L -c %s /dev/stdin; head -n 1`, fds, set); ws != 0 {
@@ -159,5 +161,46 @@ func TestOpenedByName(t *testing.T) {
 	rest, err := io.ReadAll(in)
 	if err != nil || string(rest) != "two\nthree\n" {
 		t.Errorf("left %q, %v", rest, err)
+	}
+}
+
+func bare(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	return os.NewFile(uintptr(fd), path), err
+}
+
+// TestNotAnotherFile: what has the name of an inherited file by now is not opened in its place, though it is as long: the client may
+// read files that the process may not.
+func TestNotAnotherFile(t *testing.T) {
+	ship := newFuseShipper(t)
+	r := newRig(t)
+	name := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(name, []byte("mine\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, outw := newPipe(t)
+	found := 0
+	o := Options{Ship: ship, Find: func(path string) (*os.File, error) {
+		found++
+		secret := path + ".secret"
+		if err := os.WriteFile(secret, []byte("root\n"), 0o600); err != nil {
+			return nil, err
+		}
+		if err := os.Rename(secret, path); err != nil {
+			return nil, err
+		}
+		return bare(path)
+	}}
+	fds, set := r.open(o, 0, in, outw)
+	if ws := r.run("cat", fds, set); ws != 0 {
+		t.Fatalf("status %#x", int(ws))
+	}
+	if got := available(t, out); got != "mine\n" || found != 1 {
+		t.Errorf("%q, found %d times", got, found)
 	}
 }

@@ -92,8 +92,15 @@ func classify(n, fd int) (Kind, string) {
 	case unix.S_IFCHR:
 		return device(n, fd, mode, st.Rdev, link, stay)
 	case unix.S_IFDIR:
-		if strings.HasSuffix(link, " (deleted)") {
+		switch {
+		case strings.HasSuffix(link, " (deleted)"):
 			return stay("a removed directory")
+		case kernelOwn(link):
+			return stay("a directory of the kernel: " + link)
+		}
+		var has unix.Stat_t
+		if err := unix.Lstat(link, &has); err != nil || has.Dev != st.Dev || has.Ino != st.Ino {
+			return stay("a hidden directory")
 		}
 		return Path, ""
 	case unix.S_IFREG:
@@ -125,6 +132,16 @@ func device(n, fd, mode int, rdev uint64, link string, stay func(string) (Kind, 
 		return Terminal, ""
 	}
 	return Shipped, ""
+}
+
+// kernelOwn reports whether a path is in one of the trees that every host has its own of, and so has a nest.
+func kernelOwn(path string) bool {
+	for _, own := range []string{"/proc", "/sys", "/dev"} {
+		if path == own || strings.HasPrefix(path, own+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // ended reports whether an unnamed pipe has no writer and nothing in it: no writer can ever come again.

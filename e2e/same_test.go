@@ -38,6 +38,7 @@ os.kill(os.getpid(), $n)" 2>/dev/null; echo $n $?; done 2>/dev/null`},
 	{name: "limits", script: `ulimit -S -n 200; ulimit -c 0; ulimit -f 20000; ulimit -s 4096; $run bash -c 'ulimit -a; ulimit -a -H'`},
 	{name: "limit of a file", script: `ulimit -f 10; $run sh -c 'head -c 100000 /dev/zero > big' 2>/dev/null; echo $?; stat -c %s big`},
 	{name: "nice", script: `$run nice; nice -n 7 $run nice; nice -n 19 $run sh -c 'nice; nice -n 3 nice'`},
+	{name: "priority of input and output", script: `$run ionice; ionice -c 2 -n 7 $run ionice; ionice -c 3 $run sh -c 'ionice; ionice -c 2 -n 5 ionice'`},
 	{name: "environment", script: `A="with space" B= C="$(printf 'two\nlines')" env -u ONEHOST_SESSION $run env | grep -v '^ONEHOST_SESSION=' | LC_ALL=C sort; $run sh -c 'echo $0 $# "$@"' zero "a b" '' '*' "'"`},
 	{name: "directory", prepare: `mkdir -p a/b; ln -s a/b link`, script: `cd link && $run pwd -P; $run sh -c 'cd .. && pwd -P; ls'; cd / && $run pwd`},
 	{name: "credentials", script: `$run id; $run sh -c 'touch mine; ls -ln mine' | cut -d' ' -f1,3,4`},
@@ -113,6 +114,7 @@ p = subprocess.Popen(["sleep", "100"]); p.terminate(); print(p.wait())
 p = subprocess.Popen(["setsid", "sh", "-c", "echo own session"], stdout=subprocess.PIPE); print(p.communicate()[0], p.returncode)
 END`},
 	{name: "inherited descriptors", script: `echo in3 > f3; $run sh -c 'cat <&3; echo out4 >&4; echo out5 >&5' 3< f3 4> f4 5>> f4; cat f4; exec 6<> f6; $run sh -c 'echo one >&6'; echo two >&6; cat f6`},
+	{name: "inherited directories", prepare: `mkdir -p d/e`, script: `echo x > d/f; exec 7< d 8< /; $run sh -c 'ls /proc/self/fd/7/; cat /proc/self/fd/7/f'; $run $py -c 'import os; print(sorted(os.listdir(7)), os.fstat(7).st_ino == os.stat("d").st_ino, "etc" in os.listdir(8))'; mv d moved; $run sh -c 'ls /proc/self/fd/7/'; cd moved/e && $run pwd -P; mv ../e ../g && $run pwd -P; cd /dev && $run sh -c 'pwd; ls null'`},
 	{name: "background", script: `$run sh -c '(sleep 0.2; echo late) & echo early; wait'; $run sh -c 'sleep 0.1 & exit 5'; echo $?`},
 	{name: "large arguments", script: `$run sh -c 'echo $#' sh $(seq 1 20000); big=$(head -c 100000 /dev/zero | tr '\0' x); BIG=$big $run sh -c 'echo ${#BIG}'`},
 	{

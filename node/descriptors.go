@@ -19,7 +19,7 @@ type helperFiles struct{ client *dev.Client }
 func (h helperFiles) Open(ctx context.Context, conn *link.Conn, desc []byte, t jobs.Tree, n *nest.Nest) ([]nest.FD, jobs.FileSet, error) {
 	o := dev.Options{PTMX: n.PTMX, BeforeForward: t.Flush}
 	if tr, ok := t.(*tree); ok {
-		o.Ship, o.Open = shipper{tr}, tr.open
+		o.Ship, o.Find = shipper{tr}, tr.find
 	}
 	given, set, err := h.client.Open(ctx, conn, desc, o)
 	if err != nil {
@@ -27,7 +27,7 @@ func (h helperFiles) Open(ctx context.Context, conn *link.Conn, desc []byte, t j
 	}
 	fds := make([]nest.FD, len(given))
 	for i, g := range given {
-		fds[i] = nest.FD{N: g.N, File: g.File, Path: g.Path, Flags: g.Flags}
+		fds[i] = nest.FD{N: g.N, File: g.File, Path: g.Path, Flags: g.Flags, Ino: g.Ino}
 	}
 	return fds, set, nil
 }
@@ -45,14 +45,14 @@ type shipped struct{ *dev.Object }
 
 func (shipped) Close() error { return nil }
 
-// open opens a file of the home by its name there.
-func (t *tree) open(path string, flags int) (*os.File, error) {
+// find gives a file of the home by its name there, as a bare path.
+func (t *tree) find(path string) (*os.File, error) {
 	root, err := unix.Open(t.Root(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(root)
-	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS}
 	fd, err := unix.Openat2(root, path, &how)
 	if err != nil {
 		return nil, err

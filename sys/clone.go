@@ -28,12 +28,14 @@ const (
 	stepSave   // remember the result
 	stepUse    // the first argument is the remembered result
 	stepReport // the result is the descriptor that failures are written to from here on
+	stepSame   // no call: fails with ESTALE unless the inode number that fstat has left is the one wanted
 )
 
 type step struct {
 	nr   uintptr
 	kind uintptr
 	a    [6]uintptr
+	ino  *uint64 // of stepSame, which wants a[0]
 }
 
 func (p *Program) add(name string, kind int, nr uintptr, args ...uintptr) {
@@ -110,6 +112,36 @@ func (p *Program) Open(path string, flags int, to int) {
 	p.add("close", stepUse, unix.SYS_CLOSE)
 }
 
+// InoBits are the bits of an inode number that OpenSame and ChdirSame compare: a tree of several devices may use the others to
+// tell these apart.
+const InoBits = 1<<48 - 1
+
+// OpenSame is Open for a file that must still be the one known by its inode number. path must hold no symbolic link: whoever may
+// change a directory of it could otherwise have anything opened with the rights of the caller (ELOOP, ESTALE).
+func (p *Program) OpenSame(path string, flags int, ino uint64, to int) {
+	p.openSame(path, flags, ino)
+	p.add("dup3", stepUse, unix.SYS_DUP3, 0, uintptr(to), 0)
+	p.add("close", stepUse, unix.SYS_CLOSE)
+}
+
+// ChdirSame changes to a directory that must still be the one known by its inode number, as OpenSame.
+func (p *Program) ChdirSame(path string, ino uint64) {
+	p.openSame(path, unix.O_PATH|unix.O_DIRECTORY, ino)
+	p.add("chdir "+path, stepUse, unix.SYS_FCHDIR)
+	p.add("close", stepUse, unix.SYS_CLOSE)
+}
+
+func (p *Program) openSame(path string, flags int, ino uint64) {
+	dirfd := unix.AT_FDCWD
+	how := &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_NO_SYMLINKS}
+	st := new(unix.Stat_t)
+	p.keep = append(p.keep, how, st)
+	p.add("open "+path, stepSave, unix.SYS_OPENAT2, uintptr(dirfd), p.str(path), uintptr(unsafe.Pointer(how)), unsafe.Sizeof(*how))
+	p.add("stat "+path, stepUse, unix.SYS_FSTAT, 0, uintptr(unsafe.Pointer(st)))
+	p.add(path+", which is another now", stepSame, 0, uintptr(ino&InoBits))
+	p.steps[len(p.steps)-1].ino = &st.Ino
+}
+
 // CloseRange closes the descriptors first..last.
 func (p *Program) CloseRange(first, last uint) {
 	p.add("close_range", stepPlain, unix.SYS_CLOSE_RANGE, uintptr(first), uintptr(last), 0)
@@ -129,6 +161,12 @@ func (p *Program) Rlimit(resource int, soft, hard uint64) {
 // Nice sets the nice value, -20..19.
 func (p *Program) Nice(n int) {
 	p.add("setpriority", stepPlain, unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(n))
+}
+
+// IOPriority sets the class and level of the child's input and output, as ioprio_get gives them.
+func (p *Program) IOPriority(prio uint32) {
+	const whoProcess = 1
+	p.add("ioprio_set", stepPlain, unix.SYS_IOPRIO_SET, whoProcess, 0, uintptr(prio))
 }
 
 // Credentials sets the supplementary groups and the real, effective, saved and file system ids, in this order.
@@ -230,7 +268,13 @@ func cloneAndRun(ca *cloneArgs, steps []step, report uintptr) (uintptr, syscall.
 		if s.kind == stepUse {
 			first = saved
 		}
-		r, _, e := syscall.RawSyscall6(s.nr, first, s.a[1], s.a[2], s.a[3], s.a[4], s.a[5])
+		var r uintptr
+		var e syscall.Errno
+		if s.kind != stepSame {
+			r, _, e = syscall.RawSyscall6(s.nr, first, s.a[1], s.a[2], s.a[3], s.a[4], s.a[5])
+		} else if *s.ino&InoBits != uint64(s.a[0]) {
+			e = syscall.ESTALE
+		}
 		if e != 0 {
 			words := [2]uint32{uint32(i), uint32(e)}
 			syscall.RawSyscall6(unix.SYS_WRITE, report, uintptr(unsafe.Pointer(&words)), unsafe.Sizeof(words), 0, 0, 0)

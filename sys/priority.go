@@ -38,3 +38,13 @@ func Nice() (int, error) {
 	n, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	return 20 - n, err // the system call gives 20-nice, to stay positive
 }
+
+// IOPriority gives the class and level of a process's input and output, as the kernel packs them; 0: none was set.
+func IOPriority(pid int) (uint32, error) {
+	const whoProcess = 1
+	prio, _, errno := syscall.RawSyscall(unix.SYS_IOPRIO_GET, whoProcess, uintptr(pid), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return uint32(prio), nil
+}

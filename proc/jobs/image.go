@@ -14,6 +14,7 @@ import (
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/proc/jobs/jobspb"
+	"github.com/onehost/onehost/sys"
 )
 
 // refusal is why a process cannot go: its text is the reason people see, so it is short.
@@ -71,6 +72,9 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 	if x.Cwd, err = existing(dir + "/cwd"); err != nil {
 		return nil, err
 	}
+	if x.CwdIno, err = named(dir+"/cwd", x.Cwd); err != nil {
+		return nil, err
+	}
 	if x.Argv, err = strung(dir + "/cmdline"); err != nil {
 		return nil, err
 	}
@@ -82,6 +86,9 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 		return nil, fmt.Errorf("priority of process %d: %w", pid, err)
 	}
 	x.Nice = int32(20 - prio) // the system call gives 20-nice, to stay positive
+	if x.IoPrio, err = sys.IOPriority(pid); err != nil {
+		return nil, fmt.Errorf("priority of input and output of process %d: %w", pid, err)
+	}
 	if x.Rlimits, err = readLimits(dir + "/limits"); err != nil {
 		return nil, err
 	}
@@ -136,6 +143,24 @@ func existing(link string) (string, error) {
 		return "", refusal("deleted file")
 	}
 	return path, nil
+}
+
+// named gives the inode number of the directory that the link of /proc leads to, and refuses one that another host could not find by
+// its path: something else has the name now, or every host has its own.
+func named(link, path string) (uint64, error) {
+	for _, own := range []string{"/proc", "/sys", "/dev"} {
+		if path == own || strings.HasPrefix(path, own+"/") {
+			return 0, refusal("directory of the kernel")
+		}
+	}
+	var is, has unix.Stat_t
+	if err := unix.Stat(link, &is); err != nil {
+		return 0, err
+	}
+	if err := unix.Lstat(path, &has); err != nil || has.Dev != is.Dev || has.Ino != is.Ino {
+		return 0, refusal("hidden directory")
+	}
+	return is.Ino, nil
 }
 
 // strung reads a file of strings that each end with a zero byte.

@@ -50,6 +50,11 @@ func TestAttributes(t *testing.T) {
 		}, "88"},
 		{"cwd", "pwd", func(s *Spec) { s.Cwd = dir }, dir},
 		{"environment", "echo $GREETING", func(s *Spec) { s.Env = append(s.Env, "GREETING=hello") }, "hello"},
+		{"the same cwd", "pwd", func(s *Spec) { s.Cwd, s.CwdIno = dir, inode(t, dir) }, dir},
+		{"the same directory", "readlink /proc/self/fd/8", func(s *Spec) {
+			s.FDs = []FD{{N: 8, Path: dir, Ino: inode(t, dir) | 5<<48}} // the bits above tell devices of a home apart
+		}, dir},
+		{"priority of input and output", "ionice", func(s *Spec) { s.IOPriority = 2<<13 | 6 }, "best-effort: prio 6"},
 		{"nice", "nice", func(s *Spec) { s.Nice = 7 }, "7"},
 		{"blocked signals", status("SigBlk"), func(s *Spec) { s.SigMask = 1 << 9 }, "0000000000000200"},
 		{"ignored signals", status("SigIgn"), func(s *Spec) { s.SigIgnored = 1<<0 | 1<<12 }, "0000000000001001"},
@@ -268,5 +273,45 @@ func TestKill(t *testing.T) {
 			}
 			other.end(t)
 		})
+	}
+}
+
+func inode(t *testing.T, path string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
+}
+
+// TestAnotherFile: a name that leads elsewhere by now opens nothing, for the init could open more than the process.
+func TestAnotherFile(t *testing.T) {
+	n := openNest(t, testConfig())
+	dir := t.TempDir()
+	was, is, link := filepath.Join(dir, "was"), filepath.Join(dir, "is"), filepath.Join(dir, "link")
+	for _, d := range []string{was, is} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(was, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		set  func(*Spec)
+		want syscall.Errno
+	}{
+		{"descriptor", func(s *Spec) { s.FDs = []FD{{N: 8, Path: is, Ino: inode(t, was)}} }, syscall.ESTALE},
+		{"descriptor through a link", func(s *Spec) { s.FDs = []FD{{N: 8, Path: link, Ino: inode(t, was)}} }, syscall.ELOOP},
+		{"cwd", func(s *Spec) { s.Cwd, s.CwdIno = is, inode(t, was) }, syscall.ESTALE},
+		{"cwd through a link", func(s *Spec) { s.Cwd, s.CwdIno = filepath.Join(link, "."), inode(t, was) }, syscall.ELOOP},
+	} {
+		s := base("echo started")
+		c.set(&s)
+		if _, err := n.Start(t.Context(), s); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
 	}
 }

@@ -16,9 +16,11 @@ type Spec struct {
 	Exe        string // what execve is called with
 	Argv, Env  []string
 	Cwd        string
+	CwdIno     uint64 // its inode number at home, if not 0: it must be that directory still, or Start fails with ESTALE
 	Umask      uint32
 	Rlimits    []Rlimit
 	Nice       int       // -20..19
+	IOPriority uint32    // as ioprio_get gives it; 0: none
 	SigMask    uint64    // blocked signals; bit n-1 is signal n
 	SigIgnored uint64    // ignored signals, likewise
 	UID, GID   [4]uint32 // real, effective, saved, file system
@@ -33,13 +35,16 @@ type Rlimit struct {
 	Soft, Hard uint64
 }
 
-// FD is one descriptor of the process: File, which stays the caller's, or else Path opened with Flags inside the nest. Two FDs with the
-// same File share one open file. Descriptors not listed are closed.
+// FD is one descriptor of the process: File, which stays the caller's, or else Path opened with Flags inside the nest, with the rights
+// of the init. If Ino is not 0 it must be the file of that inode number and Path without symbolic links, or Start fails: names may
+// have been changed by somebody who could not open the file himself. Two FDs with the same File share one open file. Descriptors
+// not listed are closed.
 type FD struct {
 	N     int
 	File  *os.File
 	Path  string
 	Flags int
+	Ino   uint64
 }
 
 // Kinds of Event.

@@ -64,9 +64,16 @@ func (s *server) program(spec Spec, slots []slot, fds []int, report int) (*sys.P
 	if err := descriptors(p, slots, fds, report); err != nil {
 		return nil, err
 	}
-	p.Chdir(spec.Cwd)
+	if spec.CwdIno != 0 {
+		p.ChdirSame(spec.Cwd, spec.CwdIno)
+	} else {
+		p.Chdir(spec.Cwd)
+	}
 	p.Umask(spec.Umask)
 	p.Nice(spec.Nice)
+	if spec.IOPriority != 0 {
+		p.IOPriority(spec.IOPriority)
+	}
 	for _, r := range spec.Rlimits {
 		r = s.limits.cut(r)
 		p.Rlimit(r.Resource, r.Soft, r.Hard)
@@ -129,7 +136,11 @@ func descriptors(p *sys.Program, slots []slot, fds []int, report int) error {
 	}
 	p.CloseRange(uint(base+1), ^uint(0)>>32)
 	for _, sl := range slots {
-		if sl.Index < 0 {
+		switch {
+		case sl.Index >= 0:
+		case sl.Ino != 0:
+			p.OpenSame(sl.Path, sl.Flags, sl.Ino, sl.N)
+		default:
 			p.Open(sl.Path, sl.Flags, sl.N)
 		}
 	}

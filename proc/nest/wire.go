@@ -146,6 +146,7 @@ func (s *Spec) encode(e *encoder, index map[int]int) {
 	e.strings(s.Argv)
 	e.strings(s.Env)
 	e.string(s.Cwd)
+	e.uint(s.CwdIno)
 	e.uint(uint64(s.Umask))
 	e.uint(uint64(len(s.Rlimits)))
 	for _, r := range s.Rlimits {
@@ -154,6 +155,7 @@ func (s *Spec) encode(e *encoder, index map[int]int) {
 		e.uint(r.Hard)
 	}
 	e.int(int64(s.Nice))
+	e.uint(uint64(s.IOPriority))
 	e.uint(s.SigMask)
 	e.uint(s.SigIgnored)
 	for i := range 4 {
@@ -171,6 +173,7 @@ func (s *Spec) encode(e *encoder, index map[int]int) {
 		e.int(int64(index[i]))
 		e.string(f.Path)
 		e.int(int64(f.Flags))
+		e.uint(f.Ino)
 	}
 }
 
@@ -179,14 +182,15 @@ type slot struct {
 	N, Index int
 	Path     string
 	Flags    int
+	Ino      uint64
 }
 
 func decodeSpec(d *decoder) (Spec, []slot) {
-	s := Spec{Pid: int(d.int()), Exe: d.string(), Argv: d.strings(), Env: d.strings(), Cwd: d.string(), Umask: uint32(d.uint())}
+	s := Spec{Pid: int(d.int()), Exe: d.string(), Argv: d.strings(), Env: d.strings(), Cwd: d.string(), CwdIno: d.uint(), Umask: uint32(d.uint())}
 	for range d.length() {
 		s.Rlimits = append(s.Rlimits, Rlimit{Resource: int(d.int()), Soft: d.uint(), Hard: d.uint()})
 	}
-	s.Nice, s.SigMask, s.SigIgnored = int(d.int()), d.uint(), d.uint()
+	s.Nice, s.IOPriority, s.SigMask, s.SigIgnored = int(d.int()), uint32(d.uint()), d.uint(), d.uint()
 	for i := range 4 {
 		s.UID[i], s.GID[i] = uint32(d.uint()), uint32(d.uint())
 	}
@@ -196,7 +200,7 @@ func decodeSpec(d *decoder) (Spec, []slot) {
 	s.NoNewPrivs = d.bool()
 	var slots []slot
 	for range d.length() {
-		slots = append(slots, slot{N: int(d.int()), Index: int(d.int()), Path: d.string(), Flags: int(d.int())})
+		slots = append(slots, slot{N: int(d.int()), Index: int(d.int()), Path: d.string(), Flags: int(d.int()), Ino: d.uint()})
 	}
 	return s, slots
 }

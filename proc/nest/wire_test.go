@@ -17,7 +17,8 @@ func TestSpecOnTheWire(t *testing.T) {
 			NoNewPrivs: rapid.Bool().Draw(t, "privs"),
 			Groups:     rapid.SliceOfN(rapid.Uint32(), 1, 4).Draw(t, "groups"),
 			Rlimits:    []Rlimit{{7, rapid.Uint64().Draw(t, "soft"), rapid.Uint64().Draw(t, "hard")}},
-			FDs:        []FD{{N: 3, Path: rapid.String().Draw(t, "path"), Flags: rapid.IntRange(0, 1<<22).Draw(t, "flags")}},
+			FDs:        []FD{{N: 3, Path: rapid.String().Draw(t, "path"), Flags: rapid.IntRange(0, 1<<22).Draw(t, "flags"), Ino: rapid.Uint64().Draw(t, "ino")}},
+			CwdIno: rapid.Uint64().Draw(t, "cwd ino"), IOPriority: rapid.Uint32().Draw(t, "io priority"),
 		}
 		for i := range 4 {
 			s.UID[i], s.GID[i] = rapid.Uint32().Draw(t, "uid"), rapid.Uint32().Draw(t, "gid")
@@ -40,7 +41,7 @@ func TestSpecOnTheWire(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("%+v has become %+v", want, got)
 		}
-		if f := s.FDs[0]; len(slots) != 1 || slots[0] != (slot{N: f.N, Index: -1, Path: f.Path, Flags: f.Flags}) {
+		if f := s.FDs[0]; len(slots) != 1 || slots[0] != (slot{N: f.N, Index: -1, Path: f.Path, Flags: f.Flags, Ino: f.Ino}) {
 			t.Fatalf("descriptors %+v have become %+v", s.FDs, slots)
 		}
 	})

@@ -101,6 +101,8 @@ type Exec struct {
 	Fds           []byte                 `protobuf:"bytes,17,opt,name=fds,proto3" json:"fds,omitempty"`                   // the inherited descriptors, as the dev room describes them
 	FsSeq         uint64                 `protobuf:"varint,18,opt,name=fs_seq,json=fsSeq,proto3" json:"fs_seq,omitempty"` // the last invalidation that must have been applied before it starts
 	Home          *Home                  `protobuf:"bytes,19,opt,name=home,proto3" json:"home,omitempty"`
+	CwdIno        uint64                 `protobuf:"varint,20,opt,name=cwd_ino,json=cwdIno,proto3" json:"cwd_ino,omitempty"` // inode number of cwd at home, of which the low 48 bits count
+	IoPrio        uint32                 `protobuf:"varint,21,opt,name=io_prio,json=ioPrio,proto3" json:"io_prio,omitempty"` // as ioprio_get gives it: class and level; 0: none was set
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,6 +270,20 @@ func (x *Exec) GetHome() *Home {
 	return nil
 }
 
+func (x *Exec) GetCwdIno() uint64 {
+	if x != nil {
+		return x.CwdIno
+	}
+	return 0
+}
+
+func (x *Exec) GetIoPrio() uint32 {
+	if x != nil {
+		return x.IoPrio
+	}
+	return 0
+}
+
 // Home says what a helper must know to make the nest of a home.
 type Home struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -397,6 +413,8 @@ type Order struct {
 	Value         int64                  `protobuf:"varint,3,opt,name=value,proto3" json:"value,omitempty"` // si_value
 	Group         bool                   `protobuf:"varint,4,opt,name=group,proto3" json:"group,omitempty"` // to the job's whole process group, as the terminal sends it
 	FsSeq         uint64                 `protobuf:"varint,5,opt,name=fs_seq,json=fsSeq,proto3" json:"fs_seq,omitempty"`
+	Rows          uint32                 `protobuf:"varint,6,opt,name=rows,proto3" json:"rows,omitempty"` // with SIGWINCH: the new size of the job's terminal
+	Cols          uint32                 `protobuf:"varint,7,opt,name=cols,proto3" json:"cols,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -462,6 +480,20 @@ func (x *Order) GetGroup() bool {
 func (x *Order) GetFsSeq() uint64 {
 	if x != nil {
 		return x.FsSeq
+	}
+	return 0
+}
+
+func (x *Order) GetRows() uint32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *Order) GetCols() uint32 {
+	if x != nil {
+		return x.Cols
 	}
 	return 0
 }
@@ -571,7 +603,7 @@ var File_proc_jobs_jobspb_jobs_proto protoreflect.FileDescriptor
 
 const file_proc_jobs_jobspb_jobs_proto_rawDesc = "" +
 	"\n" +
-	"\x1bproc/jobs/jobspb/jobs.proto\x12\fonehost.jobs\"\xd7\x03\n" +
+	"\x1bproc/jobs/jobspb/jobs.proto\x12\fonehost.jobs\"\x89\x04\n" +
 	"\x04Exec\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\x04R\x03job\x12\x10\n" +
@@ -594,7 +626,9 @@ const file_proc_jobs_jobspb_jobs_proto_rawDesc = "" +
 	"noNewPrivs\x12\x10\n" +
 	"\x03fds\x18\x11 \x01(\fR\x03fds\x12\x15\n" +
 	"\x06fs_seq\x18\x12 \x01(\x04R\x05fsSeq\x12&\n" +
-	"\x04home\x18\x13 \x01(\v2\x12.onehost.jobs.HomeR\x04home\"Z\n" +
+	"\x04home\x18\x13 \x01(\v2\x12.onehost.jobs.HomeR\x04home\x12\x17\n" +
+	"\acwd_ino\x18\x14 \x01(\x04R\x06cwdIno\x12\x17\n" +
+	"\aio_prio\x18\x15 \x01(\rR\x06ioPrio\"Z\n" +
 	"\x04Home\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x1b\n" +
 	"\tpid_first\x18\x02 \x01(\rR\bpidFirst\x12\x19\n" +
@@ -602,13 +636,15 @@ const file_proc_jobs_jobspb_jobs_proto_rawDesc = "" +
 	"\x06Rlimit\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\rR\bresource\x12\x10\n" +
 	"\x03cur\x18\x02 \x01(\x06R\x03cur\x12\x10\n" +
-	"\x03max\x18\x03 \x01(\x06R\x03max\"v\n" +
+	"\x03max\x18\x03 \x01(\x06R\x03max\"\x9e\x01\n" +
 	"\x05Order\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\x05R\x06signal\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x14\n" +
 	"\x05value\x18\x03 \x01(\x03R\x05value\x12\x14\n" +
 	"\x05group\x18\x04 \x01(\bR\x05group\x12\x15\n" +
-	"\x06fs_seq\x18\x05 \x01(\x04R\x05fsSeq\"\xb0\x02\n" +
+	"\x06fs_seq\x18\x05 \x01(\x04R\x05fsSeq\x12\x12\n" +
+	"\x04rows\x18\x06 \x01(\rR\x04rows\x12\x12\n" +
+	"\x04cols\x18\a \x01(\rR\x04cols\"\xb0\x02\n" +
 	"\x05Event\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.onehost.jobs.Event.KindR\x04kind\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x16\n" +
