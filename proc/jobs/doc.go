@@ -11,6 +11,9 @@
 // Order at the end of a job, on which make relies: its output has been forwarded, its writes are at the home, the
 // descriptors the home kept for it are closed; then the status is told.
 //
+// A run that is stopped cannot pass on that its ghosts are: the home looks at the runs that have jobs elsewhere, four times a second,
+// and stops the jobs in their place.
+//
 // What jobs leave running when they end, daemons and background processes, lives as long as their session, as at home.
 //
 // Locks: Home.mu, Helper.mu and Broker.mu are leaves; nothing blocks under them.

@@ -57,6 +57,7 @@ type Home struct {
 	mu       sync.Mutex // guards what follows
 	sessions map[uint64]*openSession
 	kept     map[jobKey]*image // until the job has ended or its session has
+	runs     map[int]*watched  // runs with jobs elsewhere, by pid
 }
 
 type jobKey struct{ session, job uint64 }
@@ -69,7 +70,7 @@ type image struct {
 
 // NewHome makes the home's end.
 func NewHome(cfg HomeConfig) *Home {
-	return &Home{cfg: cfg, sessions: map[uint64]*openSession{}, kept: map[jobKey]*image{}}
+	return &Home{cfg: cfg, sessions: map[uint64]*openSession{}, kept: map[jobKey]*image{}, runs: map[int]*watched{}}
 }
 
 // OpenSession says that a session of the user begins; DropSession ends it.
@@ -124,7 +125,7 @@ func (h *Home) ServeExec(ctx context.Context, who control.Caller, c *control.Con
 			return nil // the session is gone: nobody is left to tell
 		}
 	}
-	ev := h.drive(ctx, conn, c, &req, img)
+	ev := h.drive(ctx, conn, c, who.Pid, &req, img)
 	if ev.Kind != control.JobLost {
 		h.Drop(req.Session, req.Job)
 	}
@@ -217,8 +218,8 @@ func (h *Home) DropSession(session uint64) {
 	}
 }
 
-// drive runs the job on the helper and gives its last event.
-func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, req *control.ExecRequest, img *image) control.JobEvent {
+// drive runs a job of the run on the helper and gives its last event.
+func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run int, req *control.ExecRequest, img *image) control.JobEvent {
 	lost := func(err error) control.JobEvent {
 		return control.JobEvent{Kind: control.JobLost, Host: req.Host, Reason: err.Error()}
 	}
@@ -245,11 +246,20 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, req 
 	defer s.Reset(context.Canceled) // no-op after a clean end; otherwise the helper ends the job
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	order := func(o *jobspb.Order) error {
+		msg, err := proto.Marshal(o)
+		if err != nil {
+			return err
+		}
+		return s.Send(ctx, msg)
+	}
+	job := &running{pid: req.Pid, send: order}
+	defer h.watch(run, job)()
 	ordersDone := make(chan struct{})
 	go func() {
 		defer close(ordersDone)
 		defer cancel() // the session is gone: so is the job
-		h.orders(ctx, c, s, req.Host)
+		h.orders(ctx, c, order, req.Host)
 	}()
 	defer func() {
 		// The reader of orders sits in Receive; an expired deadline wakes it, and the connection ends with us anyway.
@@ -274,6 +284,9 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, req 
 		case jobspb.Event_REFUSED:
 			out.Kind = control.JobLost // the helper, not the job, said no; another one may take it
 			return out
+		}
+		if !job.heard(ev.Kind) {
+			continue
 		}
 		if err := c.Send(out); err != nil {
 			return lost(err)
@@ -305,7 +318,7 @@ func toGroup(o control.JobOrder) bool {
 }
 
 // orders passes the session's signals on until the session or the job is gone.
-func (h *Home) orders(ctx context.Context, c *control.Conn, s *link.Stream, to names.Host) {
+func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.Order) error, to names.Host) {
 	for {
 		var o control.JobOrder
 		files, err := c.Receive(&o)
@@ -317,10 +330,7 @@ func (h *Home) orders(ctx context.Context, c *control.Conn, s *link.Stream, to n
 		if err != nil {
 			return
 		}
-		msg, err := proto.Marshal(&jobspb.Order{
-			Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: toGroup(o), FsSeq: seq,
-		})
-		if err != nil || s.Send(ctx, msg) != nil {
+		if order(&jobspb.Order{Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: toGroup(o), FsSeq: seq}) != nil {
 			return
 		}
 	}
