@@ -179,4 +179,5 @@ type JobOrder struct {
 	Signal int   `json:"signal"`
 	Code   int32 `json:"code"`            // si_code: SI_KERNEL means the terminal, so the whole process group gets it
 	Value  int64 `json:"value,omitempty"` // si_value, for rt_sigqueueinfo
+	Group  bool  `json:"group,omitempty"` // it was sent to the ghost's whole process group
 }

@@ -44,7 +44,7 @@ type giver struct {
 }
 
 func (g giver) Exec(n *Notification)        { n.Continue() }
-func (g giver) Stop(n *Notification, _ int) { n.Continue() }
+func (g giver) Signal(n *Notification, _, _ int) { n.Continue() }
 
 func (g giver) Foreign(n *Notification, pid names.Pid) {
 	if pid != foreigner {
@@ -76,7 +76,7 @@ func TestReturnFDUnderSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid, pidfd, err := sys.StartKept(&sys.Kept{
+	pid, pidfd, counts, err := sys.StartKept(&sys.Kept{
 		Path: exe, Argv: []string{exe}, Env: append(os.Environ(), "INTERCEPT_TEST=ask"), Filter: prog, NoNewPrivs: true, NoFile: limit,
 		Sock: pair[1], Life: int(lifeR.Fd()), Note: int(noteW.Fd()), Killer: []string{"true"},
 	})
@@ -84,6 +84,7 @@ func TestReturnFDUnderSignals(t *testing.T) {
 		t.Fatal(err)
 	}
 	unix.Close(pidfd)
+	defer counts.Close()
 	noteW.Close()
 	t.Cleanup(func() {
 		lifeW.Close()

@@ -1,5 +1,6 @@
 // Package intercept sees the system calls of a session that concern the cluster, by seccomp user notification: every
-// exec, and the calls that name a process of another host. All else goes straight to the kernel.
+// exec, the calls that name a process of another host, and the few signals of which a ghost could not tell what they mean: SIGSTOP,
+// and one to a process group. All else goes straight to the kernel.
 //
 // Terms. A notification is one system call that waits for our answer; its caller sleeps meanwhile. Continue lets the
 // kernel carry it out as it was asked. The listener is the descriptor notifications come from; there can be one per

@@ -12,6 +12,7 @@ type rule struct {
 	always bool
 	pids   []int // arguments that hold pids: notified if one of them is foreign
 	stop   int   // argument that holds a signal, or -1: notified if it is SIGSTOP
+	group  bool  // the first argument names a process group if it is 0 or negative: notified then
 	which  int   // argument that says what kind of number the pid argument holds, or -1
 	not    []int // values of it that say the number is no pid
 }
@@ -19,6 +20,7 @@ type rule struct {
 func always(nr uint32) rule            { return rule{nr: nr, always: true, stop: -1, which: -1} }
 func pids(nr uint32, args ...int) rule { return rule{nr: nr, pids: args, stop: -1, which: -1} }
 func (r rule) orStop(arg int) rule     { r.stop = arg; return r }
+func (r rule) orGroup() rule           { r.group = true; return r }
 func (r rule) unless(values ...int) rule {
 	r.which, r.not = 0, values
 	return r
@@ -31,7 +33,8 @@ func table() []rule {
 		always(unix.SYS_EXECVEAT),
 		pids(unix.SYS_WAIT4, 0),
 		// SIGSTOP cannot be blocked: a ghost would stop without its process hearing of it.
-		pids(unix.SYS_KILL, 0).orStop(1),
+		// Nor can a ghost tell that a signal went to all of its group, as which it must reach the group elsewhere.
+		pids(unix.SYS_KILL, 0).orStop(1).orGroup(),
 		pids(unix.SYS_TKILL, 0).orStop(1),
 		pids(unix.SYS_TGKILL, 0, 1).orStop(2),
 		pids(unix.SYS_RT_SIGQUEUEINFO, 0).orStop(1),
@@ -116,6 +119,13 @@ func (r rule) body() []unix.SockFilter {
 		b.skipUnless(uint32(unix.SIGSTOP), 1)
 		b.ret(unix.SECCOMP_RET_USER_NOTIF)
 	}
+	if r.group {
+		b.load(low(0))
+		b.skipUnless(0, 1)
+		b.ret(unix.SECCOMP_RET_USER_NOTIF)
+		b.skipUnlessSet(1<<31, 1)
+		b.ret(unix.SECCOMP_RET_USER_NOTIF)
+	}
 	for _, arg := range r.pids {
 		b.load(low(arg))
 		b.add(unix.BPF_ALU|unix.BPF_RSH|unix.BPF_K, 16)
@@ -144,3 +154,8 @@ func (b *builder) skipIf(k uint32, n int) { b.jump(k, n, 0) }
 
 // skipUnless jumps over n instructions if the accumulator is not k.
 func (b *builder) skipUnless(k uint32, n int) { b.jump(k, 0, n) }
+
+// skipUnlessSet jumps over n instructions if the accumulator has none of the bits of k.
+func (b *builder) skipUnlessSet(k uint32, n int) {
+	b.prog = append(b.prog, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: k, Jf: uint8(n)})
+}

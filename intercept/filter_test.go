@@ -29,6 +29,12 @@ func verdict(t interface{ Fatalf(string, ...any) }, prog []unix.SockFilter, arch
 			} else {
 				pc += int(in.Jf)
 			}
+		case unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K:
+			if acc&in.K != 0 {
+				pc += int(in.Jt)
+			} else {
+				pc += int(in.Jf)
+			}
 		case unix.BPF_RET | unix.BPF_K:
 			return in.K
 		default:
@@ -59,9 +65,12 @@ func TestFilter(t *testing.T) {
 		{"kill the top pid of here", unix.SYS_KILL, [6]uint64{65535, 15}, false},
 		{"kill there", unix.SYS_KILL, [6]uint64{foreign, 15}, true},
 		{"kill there, dirty high half", unix.SYS_KILL, [6]uint64{0xdead<<32 | foreign, 15}, true},
-		{"kill all", unix.SYS_KILL, [6]uint64{all(-1), 15}, false},
-		{"kill all, 32 bits", unix.SYS_KILL, [6]uint64{0xffffffff, 15}, false},
-		{"kill a group here", unix.SYS_KILL, [6]uint64{all(-77), 15}, false},
+		{"kill all", unix.SYS_KILL, [6]uint64{all(-1), 15}, true},
+		{"kill all, 32 bits", unix.SYS_KILL, [6]uint64{0xffffffff, 15}, true},
+		{"kill a group here", unix.SYS_KILL, [6]uint64{all(-77), 15}, true},
+		{"kill the own group", unix.SYS_KILL, [6]uint64{0, 15}, true},
+		{"kill the own group, dirty high half", unix.SYS_KILL, [6]uint64{0xdead << 32, 15}, true},
+		{"a negative thread", unix.SYS_TKILL, [6]uint64{all(-77), 15}, false},
 		{"kill a group there", unix.SYS_KILL, [6]uint64{all(-foreign), 15}, true},
 		{"stop here", unix.SYS_KILL, [6]uint64{77, 19}, true},
 		{"tgkill, second pid there", unix.SYS_TGKILL, [6]uint64{77, foreign, 15}, true},
@@ -89,7 +98,7 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestLocalNeverLooked: whatever the call, local pids and no SIGSTOP mean that only exec is seen.
+// TestLocalNeverLooked: whatever the call, local pids and no SIGSTOP mean that only exec is seen, and kill of a process group.
 func TestLocalNeverLooked(t *testing.T) {
 	prog, err := Filter()
 	if err != nil {
@@ -103,7 +112,7 @@ func TestLocalNeverLooked(t *testing.T) {
 			args[i] = uint64(v)
 		}
 		want := uint32(unix.SECCOMP_RET_ALLOW)
-		if nr == unix.SYS_EXECVE || nr == unix.SYS_EXECVEAT {
+		if nr == unix.SYS_EXECVE || nr == unix.SYS_EXECVEAT || nr == unix.SYS_KILL && int64(args[0]) <= 0 {
 			want = unix.SECCOMP_RET_USER_NOTIF
 		}
 		if got := verdict(t, prog, auditArch, nr, args); got != want {

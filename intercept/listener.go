@@ -20,8 +20,9 @@ type Handler interface {
 	Exec(n *Notification)
 	// Foreign is a call about a process of another host; pid is the first of its pids that is foreign.
 	Foreign(n *Notification, pid names.Pid)
-	// Stop sends SIGSTOP to pid, a number of this host as kill(2) takes it: 0 and negative ones name groups.
-	Stop(n *Notification, pid int)
+	// Signal sends sig to pid, a number of this host as kill(2) takes it: 0 and negative ones name groups. Those to a single process
+	// are not seen, but for SIGSTOP.
+	Signal(n *Notification, pid, sig int)
 }
 
 // Listener receives the notifications of one filter.
@@ -102,7 +103,7 @@ func dispatch(h Handler, n *Notification, r rule) {
 		}
 	}
 	if r.stop >= 0 {
-		h.Stop(n, int(int32(uint32(n.Args[r.pids[0]]))))
+		h.Signal(n, int(int32(uint32(n.Args[r.pids[0]]))), int(int32(uint32(n.Args[r.stop]))))
 		return
 	}
 	n.Continue()

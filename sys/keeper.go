@@ -1,7 +1,9 @@
 package sys
 
 import (
+	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -83,17 +85,38 @@ type kept struct {
 	status      int32
 	cmd         int
 	listenFlags [2]uintptr
+	counts      *SignalCounts
 }
 
+// SignalCounts says how often the keeper got each signal. It is memory that keeper and supervisor share.
+type SignalCounts struct {
+	n *[65]uint32 // by signal; SIGCHLD is not counted
+	b []byte
+}
+
+func newSignalCounts() (*SignalCounts, error) {
+	b, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, err
+	}
+	return &SignalCounts{n: (*[65]uint32)(unsafe.Pointer(&b[0])), b: b}, nil
+}
+
+// Of gives the count of one signal, 1 to 64.
+func (c *SignalCounts) Of(sig int) uint32 { return atomic.LoadUint32(&c.n[sig]) }
+
+// Close gives the memory back; no other method may be called any more.
+func (c *SignalCounts) Close() error { return unix.Munmap(c.b) }
+
 // StartKept forks a keeper, a subreaper that blocks all signals, and lets it fork the command under the filter. It returns the
-// keeper's pid and pidfd. Neither child execs on the way, so this costs two forks and no start of a program.
+// keeper's pid and pidfd, and the signals that it will get. Neither child execs on the way, so this costs two forks and no start of a program.
 //
 // The keeper runs the loop in keep below without the Go runtime: no allocation, no stack growth, no other
 // thread. It closes every descriptor but its own.
-func StartKept(k *Kept) (pid, pidfd int, err error) {
+func StartKept(k *Kept) (pid, pidfd int, counts *SignalCounts, err error) {
 	p, err := prepare(k)
 	if err != nil {
-		return 0, -1, err
+		return 0, -1, nil, err
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -102,9 +125,10 @@ func StartKept(k *Kept) (pid, pidfd int, err error) {
 	pid, pidfd, e := fork(p)
 	runtime.KeepAlive(p)
 	if e != 0 {
-		return 0, -1, e
+		_ = p.counts.Close()
+		return 0, -1, nil, e
 	}
-	return pid, pidfd, nil
+	return pid, pidfd, p.counts, nil
 }
 
 func prepare(k *Kept) (*kept, error) {
@@ -137,7 +161,8 @@ func prepare(k *Kept) (*kept, error) {
 	p.msg.Control = &oob[0]
 	p.msg.SetControllen(unix.CmsgSpace(4))
 	p.oobFD = (*int32)(unsafe.Pointer(&oob[unix.CmsgLen(0)]))
-	return p, nil
+	p.counts, err = newSignalCounts()
+	return p, err
 }
 
 //go:norace
@@ -199,6 +224,9 @@ func keep(p *kept) {
 					break
 				}
 				if p.info[0] != int32(unix.SIGCHLD) {
+					if sig := p.info[0]; sig > 0 && sig < int32(len(p.counts.n)) {
+						p.counts.n[sig]++
+					}
 					tell(p, KeeperSignal, p.info[0], p.info[2])
 				}
 			}

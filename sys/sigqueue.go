@@ -3,6 +3,7 @@
 package sys
 
 import (
+	"math"
 	"syscall"
 	"unsafe"
 
@@ -24,4 +25,10 @@ func Sigqueue(pid, sig int, code int32, value int64) syscall.Errno {
 	si := &siginfo{signo: int32(sig), code: code, value: value, pid: int32(unix.Getpid()), uid: uint32(unix.Getuid())}
 	_, _, errno := syscall.RawSyscall(unix.SYS_RT_SIGQUEUEINFO, uintptr(pid), uintptr(sig), uintptr(unsafe.Pointer(si)))
 	return errno
+}
+
+// AwaitGroupKills returns when every kill of a process group that had begun has reached all of it: kill holds for reading what the
+// failing setpgid has to hold for writing.
+func AwaitGroupKills() {
+	_ = unix.Setpgid(math.MaxInt32, 0) // ESRCH: there is no such process
 }

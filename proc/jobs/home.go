@@ -314,7 +314,7 @@ func toGroup(o control.JobOrder) bool {
 	case unix.SIGCHLD:
 		return false
 	}
-	return o.Code == siKernel
+	return o.Group || o.Code == siKernel
 }
 
 // orders passes the session's signals on until the session or the job is gone.

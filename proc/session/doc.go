@@ -21,5 +21,8 @@
 // The session ends when CMD has ended and every job it had elsewhere has. What CMD left in the background at home is
 // killed then: nobody would answer its calls any more.
 //
+// A signal to a ghost was for it alone or for all of its group. Which, the keeper tells, which is in the run's group (witness), and for
+// other groups the filter, which shows us every kill of a group that the session's own processes make.
+//
 // Locks: supervisor.mu and daemon.mu are leaves; nothing blocks under them.
 package session

@@ -43,11 +43,14 @@ type remoteJob struct {
 	mask  uint64        // signals it blocked
 	fds   []ghost.FD    // its descriptors, kept while it may have to come back
 
+	counted [65]uint32 // by signal: how often its group had got it when the ghost got one last; forward's alone
+
 	mu      sync.Mutex // guards what follows
 	conn    *control.Conn
-	stopped bool // the ghost is stopped, or on its way
-	woken   bool // we sent the ghost a SIGCONT because the job was continued there
-	home    bool // it comes back: its next exec is let through
+	stopped bool             // the ghost is stopped, or on its way
+	woken   bool             // we sent the ghost a SIGCONT because the job was continued there
+	home    bool             // it comes back: its next exec is let through
+	expect  map[int]expected // by signal
 }
 
 // captureTimeout bounds the daemon's reading of an image.
@@ -181,6 +184,9 @@ func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *con
 		return nil, err
 	}
 	r := &remoteJob{job: j, s: s, ghost: g, gone: make(chan struct{}), back: make(chan struct{}), exe: exe, mask: held.Mask, conn: conn}
+	for sig := 1; sig < len(r.counted); sig++ {
+		r.counted[sig] = s.witness.counts.Of(sig)
+	}
 	if j.again {
 		r.fds = fds
 	}
@@ -220,7 +226,8 @@ func (r *remoteJob) forward() {
 				continue // the job goes on already
 			}
 		}
-		r.order(control.JobOrder{Signal: sig.Number, Code: sig.Code, Value: sig.Value})
+		group := r.toGroup(sig.Number, sig.Code, int(sig.Pid))
+		r.order(control.JobOrder{Signal: sig.Number, Code: sig.Code, Value: sig.Value, Group: group})
 	}
 }
 

@@ -59,6 +59,7 @@ type keeper struct {
 	listener *os.File
 	life     *os.File // closing it ends the keeper and all below it
 	notes    *os.File
+	counts   *sys.SignalCounts
 }
 
 // startKeeper starts the keeper, which starts the command. ErrInside comes back when we are in a session already; then
@@ -87,7 +88,7 @@ func startKeeper(path string, argv, env []string) (k *keeper, err error) {
 	}
 	defer unix.Close(pair[0])
 	k = &keeper{life: lifeW, notes: noteR}
-	pid, pidfd, err := sys.StartKept(&sys.Kept{
+	pid, pidfd, counts, err := sys.StartKept(&sys.Kept{
 		Path: path, Argv: argv, Env: env,
 		Filter: prog, NoNewPrivs: !privileged(), NoFile: noFile(),
 		Sock: pair[1], Life: int(lifeR.Fd()), Note: int(noteW.Fd()),
@@ -101,13 +102,14 @@ func startKeeper(path string, argv, env []string) (k *keeper, err error) {
 		noteR.Close()
 		return nil, fmt.Errorf("fork: %w", err)
 	}
-	k.pid = pid
+	k.pid, k.counts = pid, counts
 	_ = unix.SetNonblock(pidfd, true) // makes the runtime poll it
 	k.pidfd = os.NewFile(uintptr(pidfd), "keeper")
 	noteW.Close() // or its end would not be seen
 	lifeR.Close()
 	if err := k.receive(pair[0]); err != nil {
 		k.stop(time.Second)
+		_ = counts.Close()
 		return nil, err
 	}
 	return k, nil

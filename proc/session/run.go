@@ -88,6 +88,7 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 	defer cancel()
 	s := newSupervisor(ctx, cfg, rules, report, d)
 	s.keeper, s.command = k.pid, k.command
+	s.witness = witness{k.pid, k.counts}
 	s.spreaders[k.pid] = &spreader{image: "onehost"}
 	l := intercept.NewListener(k.listener)
 	served := make(chan error, 1)
@@ -114,6 +115,7 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 		err = serr
 	}
 	s.wg.Wait()
+	_ = k.counts.Close() // nobody is left who reads them
 	l.Close()
 	if d != nil {
 		d.close()

@@ -27,6 +27,7 @@ type supervisor struct {
 	self    int
 	keeper  int // its pid, and CMD's
 	command int
+	witness witness
 	jobs    atomic.Uint64
 	wg      sync.WaitGroup // goroutines of jobs
 	away    sync.WaitGroup // jobs that are elsewhere: the session waits for them
@@ -74,37 +75,6 @@ func (s *supervisor) Foreign(n *intercept.Notification, pid names.Pid) {
 	default:
 		n.Fail(syscall.ESRCH)
 	}
-}
-
-// Stop implements intercept.Handler: ghosts that are about to be stopped tell their jobs.
-func (s *supervisor) Stop(n *intercept.Notification, pid int) {
-	s.mu.Lock()
-	var hit []*remoteJob
-	if s.ghosts[n.TID] == nil { // a ghost that stops itself does what its job did
-		for _, j := range s.ghosts {
-			hit = append(hit, j)
-		}
-	}
-	s.mu.Unlock()
-	if len(hit) > 0 {
-		group := -pid
-		if pid == 0 {
-			if st, err := readStat(n.TID); err == nil {
-				group = st.pgid
-			}
-		}
-		for _, j := range hit {
-			if pid == j.pid || pid == -1 || (pid <= 0 && inGroup(j.pid, group)) {
-				j.stopNative()
-			}
-		}
-	}
-	n.Continue()
-}
-
-func inGroup(pid, group int) bool {
-	st, err := readStat(pid)
-	return err == nil && st.pgid == group
 }
 
 func (s *supervisor) ghost(pid int) *remoteJob {

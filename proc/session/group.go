@@ -1,0 +1,138 @@
+package session
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/intercept"
+	"github.com/onehost/onehost/sys"
+)
+
+// witness tells whether a signal was sent to the whole process group of the run. A ghost cannot: to it a signal is a signal. The
+// keeper is in that group too, blocks every signal and counts what it gets, and nobody sends to it alone.
+type witness struct {
+	pid    int
+	counts *sys.SignalCounts
+}
+
+// settleTimeout bounds the wait for the keeper to count what it has got, which takes it microseconds.
+const settleTimeout = 100 * time.Millisecond
+
+// count says how often the group got the signal, with one that a ghost got just now.
+func (w *witness) count(sig int) uint32 {
+	sys.AwaitGroupKills()
+	for end := time.Now().Add(settleTimeout); ; time.Sleep(100 * time.Microsecond) {
+		state, pending := signalState(w.pid, sig)
+		switch {
+		case state == 'T' && pending: // counted when it is continued
+			return w.counts.Of(sig) + 1
+		case state != 'R' || time.Now().After(end): // it sleeps only when it has counted all
+			return w.counts.Of(sig)
+		}
+	}
+}
+
+// signalState reads the state of a process and whether the signal waits for it; 0 if it is gone.
+func signalState(pid, sig int) (state byte, pending bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, false
+	}
+	for line := range bytes.Lines(b) {
+		key, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimSpace(value)
+		switch string(key) {
+		case "State":
+			if len(value) > 0 {
+				state = value[0]
+			}
+		case "SigPnd", "ShdPnd":
+			set, err := strconv.ParseUint(string(value), 16, 64)
+			pending = pending || err == nil && set&(1<<(sig-1)) != 0
+		}
+	}
+	return state, pending
+}
+
+// expected is a signal that a process of the session is about to send to a process group.
+type expected struct {
+	from int // who sends it
+	at   time.Time
+}
+
+// expectTime is how long an announced signal may take to arrive: one that does not was refused by the kernel.
+const expectTime = time.Second
+
+// Signal implements intercept.Handler: ghosts that are about to be stopped tell their jobs, and those that are about to get a signal
+// as part of a group take note of it.
+func (s *supervisor) Signal(n *intercept.Notification, pid, sig int) {
+	s.mu.Lock()
+	var all []*remoteJob
+	if s.ghosts[n.TID] == nil { // a ghost that stops itself does what its job did
+		for _, j := range s.ghosts {
+			all = append(all, j)
+		}
+	}
+	s.mu.Unlock()
+	if len(all) > 0 && sig > 0 && sig <= 64 {
+		s.announce(n.TID, pid, sig, all)
+	}
+	n.Continue()
+}
+
+func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) {
+	group := -pid
+	if pid == 0 {
+		if st, err := readStat(tid); err == nil {
+			group = st.pgid
+		}
+	}
+	from, err := leader(tid)
+	if err != nil {
+		return
+	}
+	for _, j := range all {
+		switch hit := pid == j.pid || pid == -1 || (pid <= 0 && inGroup(j.pid, group)); {
+		case !hit:
+		case sig == int(unix.SIGSTOP):
+			j.stopNative()
+		case pid <= 0:
+			j.mu.Lock()
+			if j.expect == nil {
+				j.expect = map[int]expected{}
+			}
+			j.expect[sig] = expected{from, time.Now()}
+			j.mu.Unlock()
+		}
+	}
+}
+
+func inGroup(pid, group int) bool {
+	st, err := readStat(pid)
+	return err == nil && st.pgid == group
+}
+
+// toGroup reports whether a signal that the ghost got went to its whole group, so that it must reach all of the job's. What the
+// kernel sent, the daemon knows itself. Only forward calls it.
+func (r *remoteJob) toGroup(sig int, code int32, from int) bool {
+	if sig < 1 || sig > 64 || code < 0 { // sigqueue and tgkill cannot send to a group
+		return false
+	}
+	r.mu.Lock()
+	e, announced := r.expect[sig]
+	delete(r.expect, sig)
+	r.mu.Unlock()
+	announced = announced && e.from == from && time.Since(e.at) < expectTime
+	w := r.s.witness
+	st, err := readStat(r.pid)
+	if err != nil || !inGroup(w.pid, st.pgid) {
+		return announced
+	}
+	was := r.counted[sig]
+	r.counted[sig] = w.count(sig)
+	return announced || r.counted[sig] != was
+}
