@@ -102,15 +102,10 @@ func (m *Mount) Applied(ctx context.Context, seq uint64) error {
 		return err
 	}
 	q := &m.inval
-	q.mu.Lock()
-	seq = max(seq, q.base)
-	if q.applied >= seq {
-		q.mu.Unlock()
+	ch := q.reached(seq)
+	if ch == nil {
 		return nil
 	}
-	ch := make(chan struct{})
-	q.waiters[ch] = seq
-	q.mu.Unlock()
 	select {
 	case <-ch:
 		return nil

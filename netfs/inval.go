@@ -15,7 +15,9 @@ type invalQueue struct {
 	wake    *sync.Cond
 	queue   []*fspb.Invals
 	applied uint64
-	base    uint64 // where the present connection began
+	last    uint64       // of what arrived
+	base    uint64       // where the present connection began
+	doubt   *fspb.Invals // stands for all that was lost before that; until it is applied, nothing counts as applied
 	waiters map[chan struct{}]uint64
 	closed  bool
 
@@ -74,18 +76,68 @@ func (q *invalQueue) note(id string) {
 	q.mu.Unlock()
 }
 
-// restart begins after seq, on a new connection.
+// restart begins after seq, on a new connection. Notes that came by it may be here already, and even applied: the home's answer and
+// what it sends to another mount of this host cross on their way.
 func (q *invalQueue) restart(seq uint64, all bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.noteLocked("*", "", "")
 	q.base = seq
 	if all {
-		q.queue = []*fspb.Invals{{Seq: seq, Inval: []*fspb.Inval{{All: true}}}}
+		q.doubt = &fspb.Invals{Seq: max(seq, q.last), Inval: []*fspb.Inval{{All: true}}}
+		q.queue = []*fspb.Invals{q.doubt}
 		q.wake.Signal()
 		return
 	}
 	q.reachedLocked(seq)
+}
+
+// add puts a note at the end.
+func (q *invalQueue) add(inv *fspb.Invals) {
+	q.mu.Lock()
+	q.last = max(q.last, inv.Seq)
+	q.queue = append(q.queue, inv)
+	q.wake.Signal()
+	q.mu.Unlock()
+}
+
+// take waits for notes and gives all there are; none: it is closed.
+func (q *invalQueue) take() []*fspb.Invals {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.queue) == 0 && !q.closed {
+		q.wake.Wait()
+	}
+	if q.closed {
+		return nil
+	}
+	batch := q.queue
+	q.queue = nil
+	return batch
+}
+
+// done says that a note has been applied.
+func (q *invalQueue) done(inv *fspb.Invals) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.doubt != nil && q.doubt != inv {
+		return
+	}
+	q.doubt = nil
+	q.reachedLocked(inv.Seq)
+}
+
+// reached gives nil if everything up to seq has been applied, or a channel that is closed when it is.
+func (q *invalQueue) reached(seq uint64) chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	seq = max(seq, q.base)
+	if q.doubt == nil && q.applied >= seq {
+		return nil
+	}
+	ch := make(chan struct{})
+	q.waiters[ch] = seq
+	return ch
 }
 
 func (q *invalQueue) reachedLocked(seq uint64) {
@@ -139,36 +191,19 @@ func (m *Mount) received(inv *fspb.Invals) {
 			m.fs.cache.forgetAttr(string(i.Id))
 		}
 	}
-	q.mu.Lock()
-	q.queue = append(q.queue, inv)
-	q.wake.Signal()
-	q.mu.Unlock()
+	q.add(inv)
 }
 
 // apply is the goroutine that tells the kernel.
 func (m *Mount) apply() {
-	q := &m.inval
-	for {
-		q.mu.Lock()
-		for len(q.queue) == 0 && !q.closed {
-			q.wake.Wait()
-		}
-		if q.closed {
-			q.mu.Unlock()
-			return
-		}
-		batch := q.queue
-		q.queue = nil
-		q.mu.Unlock()
+	for batch := m.inval.take(); batch != nil; batch = m.inval.take() {
 		for _, n := range batch {
 			for _, i := range n.Inval {
 				if m.concerns(i) {
 					m.fs.forget(m.srv, i)
 				}
 			}
-			q.mu.Lock()
-			q.reachedLocked(n.Seq)
-			q.mu.Unlock()
+			m.inval.done(n)
 		}
 	}
 }
