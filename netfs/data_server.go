@@ -126,15 +126,21 @@ func (s *Server) acquireOp(ctx context.Context, c viewer, op *fspb.Op, _ []byte)
 
 // release: id. The caller holds back nothing of it any more.
 func (s *Server) release(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
+	s.unsent.forget(c.life(), string(op.Id))
 	s.released(c, string(op.Id))
 	return &fspb.Result{}, nil, nil
 }
 
 // create: id, name, mode, flags (O_EXCL, O_TRUNC), cred. The caller gets the writes with it.
 func (s *Server) create(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
-	flags := int(op.Flags&(unix.O_EXCL|unix.O_TRUNC|unix.O_ACCMODE)) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+	flags := int(op.Flags&(unix.O_TRUNC|unix.O_ACCMODE)) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+	fresh := true
 	res, _, err := s.build(ctx, c, op, func(d int, n string) error {
-		fd, err := unix.Openat(d, n, flags, op.Mode&0o7777)
+		fd, err := unix.Openat(d, n, flags|unix.O_EXCL, op.Mode&0o7777)
+		if errors.Is(err, syscall.EEXIST) && op.Flags&unix.O_EXCL == 0 { // somebody else was quicker
+			fresh = false
+			fd, err = unix.Openat(d, n, flags, op.Mode&0o7777)
+		}
 		if err != nil {
 			return err
 		}
@@ -142,6 +148,10 @@ func (s *Server) create(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*
 	})
 	if err != nil {
 		return nil, nil, err
+	}
+	if at := (place{string(op.Id), string(op.Name)}); fresh && !s.unsent.made(c.life(), string(res.Entry.Id), at) {
+		_ = s.removeEmpty(string(res.Entry.Id), at)
+		return nil, nil, errDetached
 	}
 	x, err := s.files.get(string(res.Entry.Id))
 	if err != nil {
@@ -203,6 +213,7 @@ func (s *Server) write(ctx context.Context, c viewer, op *fspb.Op, body []byte) 
 		return nil, nil, err
 	}
 	defer s.shut(x, fd)
+	s.unsent.forget(c.life(), x.id)
 	res := &fspb.Result{N: op.Off}
 	err = s.workers.as(nil, func() error {
 		for b, off := body, op.Off; len(b) > 0; {

@@ -25,6 +25,8 @@
 //
 // A lost connection. The mount attaches to the next by itself, for the same life of the home. What the home granted is void, all
 // that is kept is forgotten (Applied waits for that), calls that may be done twice are, and what is held back stays held.
+// When the helper itself is lost, so is what it held back; the home removes the files that it made and sent nothing of, for they are
+// empty, and Server.Lost waits for that before their makers run again.
 //
 // Two mounts of one home are meant: a full one, and one with NoOpen for trees that are mostly read, in which open and close
 // never leave the kernel. There writes go through at once, and fifos cannot be opened.
@@ -37,7 +39,7 @@
 // or changes with the caller's fsuid, fsgid and groups on a thread of its own (workers), so its own rules hold too. Changes made by
 // such a thread are known from fanotify by their thread number and are told to everybody but their author.
 //
-// Lock order. Server: fanMu, Server.mu, client.mu; objects.mu and markMu are taken last. Mount: node.w.mu, rawFS.mu, then
+// Lock order. Server: fanMu, Server.mu, client.mu; objects.mu, unsent.mu and markMu are taken last. Mount: node.w.mu, rawFS.mu, then
 // one of cache.mu, heldSet.mu, invalQueue.mu, ships.mu, which nest in nothing. No lock that a FUSE request takes is held across a notify to the
 // kernel: dropping a name takes the directory's lock in the kernel, which a request under way may hold. For the same reason the
 // home never waits for a client to apply a note.

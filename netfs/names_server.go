@@ -348,6 +348,7 @@ func (s *Server) unlink(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 	s.nameChangedLocked(c.holder(), dir.id, string(op.Name))
 	if x != nil {
 		s.files.bury(x.id)
+		s.unsent.removed(x.id)
 		s.objChangedLocked(c.holder(), x.id, &fspb.Inval{Id: []byte(x.id), Attr: true})
 	}
 	return &fspb.Result{Dir: s.dirLocked(c, dir)}, nil, nil
@@ -391,11 +392,15 @@ func (s *Server) rename(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 	s.nameChangedLocked(c.holder(), from.id, string(op.Name))
 	s.nameChangedLocked(c.holder(), to.id, string(op.Name2))
 	if err == nil {
+		s.unsent.moved(moved.id, place{to.id, string(op.Name2)})
 		s.objChangedLocked(c.holder(), moved.id, &fspb.Inval{Id: []byte(moved.id), Attr: true})
 		defer s.files.put(moved)
 	}
 	if victim != nil {
 		s.files.bury(victim.id)
+		if op.Flags&unix.RENAME_EXCHANGE == 0 {
+			s.unsent.removed(victim.id)
+		}
 		s.objChangedLocked(c.holder(), victim.id, &fspb.Inval{Id: []byte(victim.id), Attr: true})
 	}
 	return &fspb.Result{Dir: s.dirLocked(c, from), Dir2: s.dirLocked(c, to)}, nil, nil

@@ -35,6 +35,8 @@ type Server struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 
+	unsent unsent
+
 	fanMu  sync.Mutex // held while events are read and turned into notes, so that Drain sees all of them turned
 	marks  map[string]struct{}
 	markMu sync.Mutex
@@ -88,6 +90,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{
 		log: cfg.Log, files: newObjects(), workers: newWorkers(), marks: make(map[string]struct{}),
 		clients: make(map[names.Host]*client), tokens: token.New(), waiting: make(map[uint64]chan struct{}),
+		unsent: newUnsent(),
 	}
 	var err error
 	if s.fan, err = newFanotify(); err != nil {
@@ -162,7 +165,7 @@ func (s *Server) Drain(ctx context.Context, to names.Host) (uint64, error) {
 	return c.seq, nil
 }
 
-// DropClient forgets all that lives of the host up to and including inc hold.
+// DropClient forgets all that lives of the host up to and including inc hold, and removes the files that they made and sent nothing of.
 func (s *Server) DropClient(host names.Host, inc names.Incarnation) {
 	s.mu.Lock()
 	c := s.clients[host]
@@ -170,6 +173,7 @@ func (s *Server) DropClient(host names.Host, inc names.Incarnation) {
 	if c != nil && c.peer.Incarnation <= inc {
 		s.drop(c)
 	}
+	s.dropUnsent(host, inc)
 }
 
 // attach makes r's connection a client, or adds a mount to it. A host that comes by a new connection has lost notes: its
@@ -193,6 +197,8 @@ func (s *Server) attach(r *link.Request, mount uint64) (*client, uint64, error) 
 		s.drop(old)
 		old.busy.Wait() // what it still writes must not come after what it writes by the new connection
 	}
+	s.dropUnsent(c.peer.Number, c.peer.Incarnation-1)
+	defer s.unsent.changed()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -316,6 +322,8 @@ func (s *Server) recall(c viewer, id string) {
 	}
 	if err != nil {
 		s.log.Warn("a client did not hand over what it wrote", "host", c.peer.Name, "err", err)
+	} else {
+		s.unsent.forget(c.life(), id)
 	}
 	s.released(c, id)
 }

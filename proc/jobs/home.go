@@ -26,9 +26,10 @@ const Method = "proc.exec"
 const siKernel = 0x80
 
 // HomeTree is what a home needs of its file server: Drain makes every change so far known and gives the number that the
-// helper must have applied.
+// helper must have applied; Lost returns when what a helper that is lost from sight leaves behind half made has been removed.
 type HomeTree interface {
 	Drain(ctx context.Context, to names.Host) (seq uint64, err error)
+	Lost(ctx context.Context, helper names.Host, inc names.Incarnation)
 }
 
 // HomeFiles ships the inherited descriptors of the process job, which its session's supervisor run holds too: ns are their
@@ -270,6 +271,7 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run 
 	for {
 		msg, err := s.Recv(ctx)
 		if err != nil {
+			h.cfg.Tree.Lost(ctx, req.Host, conn.Peer().Incarnation) // before it may run again
 			return lost(err)
 		}
 		var ev jobspb.Event
