@@ -14,6 +14,8 @@ func (n *Node) follow(ctx context.Context) {
 	views, cancel := n.member.Subscribe()
 	defer cancel()
 	before := map[names.Host]member.Host{}
+	var mine lives
+	mine.now(n.member.Self())
 	for {
 		select {
 		case <-ctx.Done():
@@ -22,7 +24,7 @@ func (n *Node) follow(ctx context.Context) {
 			if !ok {
 				return
 			}
-			self, _, _, _ := n.member.Self()
+			self := mine.now(n.member.Self())
 			for _, h := range v.Hosts {
 				was, known := before[h.Number]
 				before[h.Number] = h
@@ -30,7 +32,7 @@ func (n *Node) follow(ctx context.Context) {
 					continue
 				}
 				if h.Number == self {
-					if !h.State.Up() || h.Incarnation != was.Incarnation {
+					if mine.over(was, h) {
 						n.died()
 					}
 					continue
@@ -44,6 +46,26 @@ func (n *Node) follow(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// lives tells this daemon's lives in a cluster from those that daemons before it had: the first views after a restart are
+// of the last of these, and what follows from its end has been done by others.
+type lives struct {
+	host  names.Host
+	first names.Incarnation
+}
+
+// now takes what Member.Self says, and gives the number, the last one between two lives.
+func (l *lives) now(host names.Host, inc names.Incarnation, _ names.HostName, _ names.ClusterName) names.Host {
+	if host != 0 && (host != l.host || inc < l.first) { // another cluster
+		l.host, l.first = host, inc
+	}
+	return l.host
+}
+
+// over reports whether a life that this daemon has had has ended.
+func (l *lives) over(was, is member.Host) bool {
+	return was.Incarnation >= l.first && (!is.State.Up() || is.Incarnation != was.Incarnation)
 }
 
 // died is for a host that was declared failed, or taken out, while it lived: the others have given up what it ran for them

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/onehost/onehost/link"
 	"github.com/onehost/onehost/names"
@@ -22,6 +23,7 @@ var mostlyRead = []string{"usr", "lib", "lib32", "lib64", "libx32", "bin", "sbin
 type trees struct {
 	n       *Node
 	clients *netfs.Clients
+	made    atomic.Uint64
 }
 
 func newTrees(n *Node) *trees {
@@ -39,9 +41,10 @@ type tree struct {
 	abort *os.File
 }
 
-// mount mounts the tree of a home below the run directory.
+// mount mounts the tree of a home below the run directory, each time in a directory of its own: the last one's may not be unmounted yet,
+// and unmounting takes away what is on top.
 func (t *trees) mount(ctx context.Context, home link.Peer) (_ jobs.Tree, err error) {
-	tr := &tree{dir: filepath.Join(t.n.cfg.Run, "home", fmt.Sprintf("%d.%d", home.Number, home.Incarnation))}
+	tr := &tree{dir: filepath.Join(t.n.cfg.homesDir(), fmt.Sprintf("%d.%d.%d", home.Number, home.Incarnation, t.made.Add(1)))}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, tr.Unmount(context.WithoutCancel(ctx)))
