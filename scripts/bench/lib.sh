@@ -16,12 +16,12 @@ say() { echo "-- $*" >&2; }
 cpu() {
     local host v1 v2 total=0
     for host in "$@"; do
-        v1=$(find /sys/fs/cgroup -maxdepth 1 -name '*cpuacct*' | head -n 1)/onehost-split/$host/cpuacct.usage
+        v1=$(find /sys/fs/cgroup -maxdepth 1 -name '*cpuacct*' | head -n 1)/onehost-split${SPLIT:+-$SPLIT}/$host/cpuacct.usage
         if [ -r "$v1" ]; then
             total=$(awk -v t="$total" '{ printf "%.6f", t + $1 / 1e9 }' "$v1")
             continue
         fi
-        v2=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/onehost-split/$host/cpu.stat
+        v2=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/onehost-split${SPLIT:+-$SPLIT}/$host/cpu.stat
         [ -r "$v2" ] || die "the cgroup of $host is neither at $v1 nor at $v2"
         total=$(awk -v t="$total" '$1 == "usage_usec" { printf "%.6f", t + $2 / 1e6 }' "$v2")
     done
