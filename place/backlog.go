@@ -62,40 +62,24 @@ func (w *work) advance(now time.Time, cpus float64, others int) {
 	}
 }
 
-// backlog is how many seconds pass until the host would come to one more job, if it took them in turn: its CPUs take the jobs, the
-// longest first, and the one that is free first is meant. Jobs of others are taken to be like the mean of ours.
-func (w *work) backlog(cpus float64, others int) float64 {
-	if !(cpus > 0) || len(w.jobs)+others == 0 {
+// ends is how many seconds pass until a new job of that cost would have ended here: the CPUs are shared evenly, one CPU at most for
+// each job, so that of a longer job only as much comes in between as the new one gets itself. Jobs of others are taken to be
+// like the new one.
+func (w *work) ends(cost, cpus float64, others int) float64 {
+	if !(cpus > 0) {
 		return 0
 	}
-	left := make([]float64, 0, len(w.jobs)+others)
-	sum := 0.0
+	left := make([]float64, 0, len(w.jobs))
 	for _, j := range w.jobs {
-		left = append(left, j.left)
-		sum += j.left
-	}
-	mean := baseCost
-	if len(w.jobs) > 0 {
-		mean = sum / float64(len(w.jobs))
-	}
-	for range others {
-		left = append(left, mean)
-	}
-	whole := max(1, int(cpus))
-	if len(left) < whole {
-		return 0
+		left = append(left, math.Min(j.left, cost))
 	}
 	slices.Sort(left)
-	slices.Reverse(left)
-	busy := make([]float64, whole)
-	for _, l := range left {
-		i := 0
-		for k := range busy {
-			if busy[k] < busy[i] {
-				i = k
-			}
-		}
-		busy[i] += l
+	n := len(left) + others + 1
+	each, seconds := 0.0, 0.0 // what each has got so far, and when
+	for _, l := range append(left, cost) {
+		seconds += (l - each) / math.Min(1, cpus/float64(n))
+		each = l
+		n--
 	}
-	return slices.Min(busy) / (cpus / float64(whole))
+	return seconds
 }

@@ -50,6 +50,36 @@ func TestSimulatedBuild(t *testing.T) {
 	}
 }
 
+// redisFiles are the sizes in kB of redis' C files in the order in which make comes to them: the second largest is the third from the end.
+var redisFiles = []float64{
+	10, 124, 23, 17, 46, 25, 51, 282, 9, 6, 5, 19, 7, 99, 174, 2, 42, 64, 169, 90, 138, 34, 42, 43, 149, 39, 143,
+	102, 26, 17, 86, 23, 17, 5, 286, 4, 3, 8, 61, 12, 17, 3, 13, 13, 9, 6, 47, 213, 6, 8, 38, 58, 30, 6, 16, 18,
+	38, 8, 527, 32, 30, 10, 11, 14, 46, 7, 75, 160, 87, 5, 7, 7, 8, 119, 27, 15, 36, 5, 7, 4, 5, 6, 8, 20, 61, 22,
+	38, 18, 322, 347, 2, 12, 79,
+}
+
+// Redis' own order of files, at costs that its sizes tell roughly: the last long file must not wait for slots that long ones before it keep.
+func TestSimulatedRedis(t *testing.T) {
+	const cpus, parallel, seeds = 0.45, 8, 10
+	total, mean := 0.0, 0.0
+	for seed := range uint64(seeds) {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		files := make([]file, len(redisFiles))
+		total = 0
+		for i, kb := range redisFiles {
+			seconds := 0.22 + kb/100
+			files[i] = file{seconds, int64(kb * 1e3 * (0.6 + 0.8*rng.Float64()))}
+			total += seconds
+		}
+		mean += simulate(files, parallel, cpus, nil) / seeds
+	}
+	bound := total / (4 * cpus)
+	t.Logf("%.2f s on average, bound %.2f s", mean, bound)
+	if mean > bound*1.09 {
+		t.Errorf("%.2f s on average; want at most 1.09 times %.2f s", mean, bound)
+	}
+}
+
 // file is a job of a simulated build.
 type file struct {
 	seconds float64

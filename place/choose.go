@@ -25,7 +25,7 @@ type Host struct {
 	Jobs    int     // jobs of all homes, Running among them
 	Load    float64 // CPUs in use over CPUs it may use
 	CPUs    float64 // CPUs it may use
-	Backlog float64 // seconds until it would come to one more job, as far as this home knows
+	Ends    float64 // seconds until the job asked for would have ended there, as far as this home knows
 	Foreign float64 // the part of Load that its jobs do not explain, once that is more than passing; else 0
 	Warm    float64 // 0..1: how much of what this home's jobs need is cached there
 	Local   bool    // it is the home
@@ -53,7 +53,7 @@ type Decision struct {
 	Refused bool           // no host may take the job: home is forbidden and no other can
 }
 
-// Choose picks the host that comes to the job first, by its backlog, and of hosts with much the same backlog the least
+// Choose picks the host on which the job is likely to end first, and of hosts that are much alike in this the least
 // occupied. It is a pure function: the order of hosts does not matter. With equal occupancy the warmer host is taken, then the one less loaded, then one that is not home, then the lowest number.
 func Choose(hosts []Host, r Request) Decision {
 	var home *Host
@@ -134,8 +134,13 @@ func (h *Host) busy() float64 {
 // occupancy is how full the host would be with one job more: 1 is all slots taken.
 func (h *Host) occupancy() float64 { return (h.busy() + 1) / float64(h.Slots) }
 
-// turn is the backlog in steps of a twentieth of a second: what is less than that is no reason to prefer a host.
-func (h *Host) turn() float64 { return math.Floor(h.Backlog * 20) }
+// turn orders hosts by when the job would end, in steps of a tenth: estimates are not good enough for less.
+func (h *Host) turn() float64 {
+	if !(h.Ends > 0) {
+		return math.Inf(-1)
+	}
+	return math.Floor(10 * math.Log(h.Ends))
+}
 
 // less reports whether a is the better host for the next job.
 func less(a, b *Host) bool {

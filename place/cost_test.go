@@ -90,15 +90,16 @@ func TestLongJobsApart(t *testing.T) {
 	if first.Host == second.Host {
 		t.Errorf("both long jobs went to host %d", first.Host)
 	}
-	// A second later the short ones are nearly done, the long ones are not.
-	for _, h := range tab.Hosts(start.Add(time.Second)) {
-		if busy := h.Number == first.Host || h.Number == second.Host; busy != (h.Backlog > 3) {
-			t.Errorf("host %d has a backlog of %.1f s", h.Number, h.Backlog)
-		}
+	for range 4 { // short ones may go beside long ones
+		tab.Take(start, Request{NoLocal: true, Cost: 0.3})
+	}
+	third, _ := tab.Take(start.Add(5*time.Second), long)
+	if third.Host == first.Host || third.Host == second.Host {
+		t.Errorf("the third long job went to host %d, beside another", third.Host)
 	}
 }
 
-func TestBacklog(t *testing.T) {
+func TestEnds(t *testing.T) {
 	of := func(costs ...float64) *work {
 		w := &work{}
 		for _, c := range costs {
@@ -109,31 +110,33 @@ func TestBacklog(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		w      *work
+		cost   float64
 		cpus   float64
 		others int
 		want   float64
 	}{
-		{"idle", of(), 4, 0, 0},
-		{"a CPU is free", of(9, 9, 9), 4, 0, 0},
-		{"all taken: the shortest ends first", of(9, 2, 9, 9), 4, 0, 2},
-		{"half a CPU", of(1, 1), 0.5, 0, 4},
-		{"others' jobs are like ours", of(1), 0.5, 1, 4},
-		{"others' alone", of(), 0.5, 2, 2 * baseCost / 0.5},
-		{"a CPU and a half is faster than one", of(3), 1.5, 0, 2},
-		{"no report yet", of(3), 0, 0, 0},
+		{"idle", of(), 2, 4, 0, 2},
+		{"a CPU is free", of(9, 9, 9), 2, 4, 0, 2},
+		{"four share three", of(9, 9, 9), 3, 3, 0, 4},
+		{"half a CPU", of(), 1, 0.5, 0, 2},
+		{"beside a long one", of(9), 1, 0.5, 0, 4},
+		{"beside a short one", of(0.5), 1, 0.5, 0, 3},
+		{"beside two, one of which ends first", of(9, 0.5), 1, 1, 0, 2.5},
+		{"others' jobs are like this one", of(), 1, 0.5, 1, 4},
+		{"no report yet", of(3), 1, 0, 0, 0},
 	} {
-		if got := tt.w.backlog(tt.cpus, tt.others); math.Abs(got-tt.want) > 1e-9 {
+		if got := tt.w.ends(tt.cost, tt.cpus, tt.others); math.Abs(got-tt.want) > 1e-9 {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
 	w := of(2)
 	w.advance(start, 0.5, 0)
 	w.advance(start.Add(2*time.Second), 0.5, 0)
-	if got := w.backlog(0.5, 0); math.Abs(got-2) > 1e-9 {
-		t.Errorf("after 2 s on half a CPU: %v s left, want 2", got)
+	if got := w.ends(9, 0.5, 0); math.Abs(got-20) > 1e-9 {
+		t.Errorf("beside 1 s that is left on half a CPU: %v, want 20", got)
 	}
 	w.advance(start.Add(time.Hour), 0.5, 0)
-	if got := w.backlog(0.5, 0); math.Abs(got-2*late/0.5) > 1e-9 {
-		t.Errorf("late: %v s left, want %v", got, 2*late/0.5)
+	if got, want := w.jobs[0].left, 2*late; got != want {
+		t.Errorf("late: %v left, want %v", got, want)
 	}
 }

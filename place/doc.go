@@ -5,13 +5,13 @@
 // which commands stay at home whatever the load is, each with a reason that people get to see. Table and Choose say to
 // which host a candidate goes.
 //
-// What a job will cost is estimated before it runs (Describe, Costs): one that takes ten times as long as the others must not
-// be put behind another such, or both are still running on one host when everything else has ended. Backlog is what a host has
-// left to do of the jobs sent there, in seconds; the host that comes to the job first gets it.
+// What a job will cost is estimated before it runs (Describe, Costs), and the home reckons what its jobs elsewhere have left
+// to do: a job goes to the host on which it will end first. So one that takes ten times as long as the others is not put
+// behind another such, while short ones may go beside a long one, which keeps make supplied with slots.
 //
 // Terms. A slot is room for one job; a host has a few more slots than CPUs (DefaultSlots). Busy is the jobs a host runs,
-// for this home and all others. Occupancy is what busy would be with the new job, over the slots: where backlogs are alike the
-// job goes to the least occupied host, so that hosts of different size fill evenly and equal ones are striped. Load is CPUs
+// for this home and all others. Occupancy is what busy would be with the new job, over the slots: where the ends
+// are alike the job goes to the least occupied host, so that hosts of different size fill evenly and equal ones are striped. Load is CPUs
 // in use over CPUs that may be used, as the host itself measures it. Foreign load is the part of it that its jobs do
 // not explain: somebody else's work, or at home make, its shells and the serving of files to the others.
 //

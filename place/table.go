@@ -120,7 +120,7 @@ func (t *Table) Take(now time.Time, req Request) (Decision, Ticket) {
 	if !(req.Cost > 0) {
 		req.Cost = baseCost
 	}
-	d := Choose(t.Hosts(now), req)
+	d := Choose(t.hosts(now, req.Cost), req)
 	ticket := Ticket{Host: d.Host}
 	if r := t.rows[d.Host]; r != nil && !d.Refused {
 		r.Running++
@@ -187,13 +187,16 @@ func (t *Table) capacity(r *row) float64 {
 const serving = 2
 
 // Hosts gives the rows as they are at that time, by number.
-func (t *Table) Hosts(now time.Time) []Host {
+func (t *Table) Hosts(now time.Time) []Host { return t.hosts(now, baseCost) }
+
+// hosts gives the rows as they are for a job of that cost.
+func (t *Table) hosts(now time.Time, cost float64) []Host {
 	hosts := make([]Host, 0, len(t.rows))
 	for _, n := range slices.Sorted(maps.Keys(t.rows)) {
 		r := t.rows[n]
 		r.advance(now, t.capacity(r), r.others)
 		h := r.Host
-		h.Backlog = r.backlog(t.capacity(r), r.others)
+		h.Ends = r.ends(cost, t.capacity(r), r.others)
 		h.Backoff = now.Before(r.until)
 		hosts = append(hosts, h)
 	}
