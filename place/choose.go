@@ -27,6 +27,7 @@ type Host struct {
 	CPUs    float64 // CPUs it may use
 	Ends    float64 // seconds until the job asked for would have ended there, as far as this home knows
 	Foreign float64 // the part of Load that its jobs do not explain, once that is more than passing; else 0
+	Lasting float64 // Foreign, once that has lasted
 	Warm    float64 // 0..1: how much of what this home's jobs need is cached there
 	Local   bool    // it is the home
 	Alive   bool
@@ -99,7 +100,9 @@ func Choose(hosts []Host, r Request) Decision {
 	if slots == 0 || !allowed(home.Number, r.Hosts) {
 		return remote(best)
 	}
-	if total == 0 && home.Foreign == 0 {
+	// A job that is the only one is likely one that its make waits for, as $(shell): whatever made home busy a moment ago, make
+	// itself most of all, stands still meanwhile. Only others' work that goes on is a reason to send it.
+	if total == 0 && home.Lasting == 0 {
 		return local(home, ReasonIdle)
 	}
 	atHome := *home

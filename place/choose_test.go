@@ -34,7 +34,8 @@ func TestChoose(t *testing.T) {
 		reason string
 	}{
 		{"nothing runs", func([]Host, *Request) {}, 1, ReasonIdle},
-		{"nothing runs, home busy", func(h []Host, _ *Request) { h[0].Foreign = 0.7 }, 2, ""},
+		{"nothing runs, home busy for long", func(h []Host, _ *Request) { h[0].Foreign, h[0].Lasting = 0.7, 0.7 }, 2, ""},
+		{"nothing runs, home busy a moment ago", func(h []Host, _ *Request) { h[0].Foreign = 0.7 }, 1, ReasonIdle},
 		{"nothing runs, home has no slots", func(_ []Host, r *Request) { r.HomeSlots = 0 }, 2, ""},
 		{"nothing runs, home forbidden", func(_ []Host, r *Request) { r.NoLocal = true }, 2, ""},
 		{"others first on equal terms", func(h []Host, _ *Request) { h[1].Running, h[2].Running, h[3].Running = 1, 1, 1 }, 2, ""},

@@ -21,6 +21,9 @@ const (
 	foreignEnds   = 0.25
 )
 
+// lasts is how long foreign load must have been there to count as lasting.
+const lasts = 3 * time.Second
+
 // Table is a home's load table: what the hosts report, and what the home itself sent them. It keeps what Choose needs to
 // remember between two choices.
 type Table struct {
@@ -37,6 +40,7 @@ type row struct {
 	high   int       // the most jobs of this home since the report before
 	peak   float64   // jobs, falling as the load they made falls in the host's meter
 	at     time.Time // of the last report
+	since  time.Time // Foreign is not 0
 	fails  int       // in a row
 	until  time.Time // of the backoff
 }
@@ -84,11 +88,15 @@ func (t *Table) Report(now time.Time, n names.Host, rep Report) {
 		raw = math.Max(raw, t.own)
 		t.homeSlots = HomeSlots(r.Slots, raw, t.homeSlots)
 	}
-	switch {
-	case raw >= foreignStarts, r.Foreign > 0 && raw >= foreignEnds:
-		r.Foreign = raw
-	default:
-		r.Foreign = 0
+	if raw < foreignEnds || r.Foreign == 0 && raw < foreignStarts {
+		r.Foreign, r.Lasting = 0, 0
+		return
+	}
+	if r.Foreign == 0 {
+		r.since = now
+	}
+	if r.Foreign = raw; now.Sub(r.since) >= lasts {
+		r.Lasting = raw
 	}
 }
 
@@ -183,6 +191,9 @@ func (t *Table) capacity(r *row) float64 {
 	return r.CPUs * math.Max(0.1, 1-away)
 }
 
+// sending is what it takes to send a job and hear of its end, in seconds, over what it takes at home.
+const sending = 0.02
+
 // serving is what serving the others costs a home over what its daemon uses: make, and the kernel's part.
 const serving = 2
 
@@ -196,7 +207,9 @@ func (t *Table) hosts(now time.Time, cost float64) []Host {
 		r := t.rows[n]
 		r.advance(now, t.capacity(r), r.others)
 		h := r.Host
-		h.Ends = r.ends(cost, t.capacity(r), r.others)
+		if h.Ends = r.ends(cost, t.capacity(r), r.others); !h.Local && h.Ends > 0 {
+			h.Ends += sending
+		}
 		h.Backoff = now.Before(r.until)
 		hosts = append(hosts, h)
 	}

@@ -159,11 +159,18 @@ func TestForeignLoad(t *testing.T) {
 			t.Fatalf("what is left of our own job's load passes for foreign: %+v", h)
 		}
 	}
-	seen := -1
-	for i := range 30 {
-		if h := step(1, 0); h.Foreign > 0 && seen < 0 {
+	seen, lasting := -1, -1
+	for i := range 60 {
+		h := step(1, 0)
+		if h.Foreign > 0 && seen < 0 {
 			seen = i
 		}
+		if h.Lasting > 0 && lasting < 0 {
+			lasting = i
+		}
+	}
+	if lasting-seen < 29 || lasting-seen > 31 {
+		t.Errorf("foreign load seen after %d steps was lasting after %d; want 3 s later", seen, lasting)
 	}
 	if seen < 0 || seen > 12 {
 		t.Errorf("foreign load was seen after %d steps; want within about a second", seen)
