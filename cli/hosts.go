@@ -24,6 +24,9 @@ func (a *app) hostsCommand() *cobra.Command {
 			if err := a.call(cmd.Context(), askLimit, control.OpHosts, struct{}{}, &r); err != nil {
 				return failed("hosts", err)
 			}
+			if r.Standstill {
+				fmt.Fprintln(a.env.Stderr, standstill)
+			}
 			if asJSON {
 				if r.Hosts == nil {
 					r.Hosts = []control.Host{} // an array, empty or not
@@ -37,6 +40,10 @@ func (a *app) hostsCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&noColor, "no-color", false, "no colour on a terminal")
 	return cmd
 }
+
+// standstill is said on standard error, so that what reads the list is not disturbed by it.
+const standstill = "onehost: hosts: too few of the cluster's voters answer: the list stands still until most of them are back; " +
+	"what does not answer this host is shown as failed"
 
 func hostTable(hosts []control.Host, now time.Time) *table {
 	t := &table{head: []string{"NAME", "NUMBER", "STATE", "SINCE", "ADDRESS", "SLOTS", "JOBS", "LOAD"}, right: "01000111"}

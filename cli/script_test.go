@@ -164,7 +164,7 @@ func (d *daemon) handlers() map[string]control.Handler {
 			if d.cluster == "empty" {
 				list = nil
 			}
-			return control.HostsReply{Hosts: list}, nil
+			return control.HostsReply{Hosts: list, Standstill: d.cluster == "still"}, nil
 		}),
 	}
 }

@@ -47,6 +47,9 @@ type Host struct {
 // HostsReply lists every host the registry remembers, by number.
 type HostsReply struct {
 	Hosts []Host `json:"hosts"`
+	// Standstill says that too few voters can be heard for the registry to change. Then a host that cannot be heard is listed as
+	// failed by what the daemon that answers sees itself.
+	Standstill bool `json:"standstill,omitempty"`
 }
 
 // InitRequest makes this host the first of a new cluster.

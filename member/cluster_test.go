@@ -344,6 +344,18 @@ func TestTwoHosts(t *testing.T) {
 	c.open("h2")
 	c.until("h2 alive", 15*time.Second, is("h2", Alive))
 	c.kill("h1") // the only voter: nothing can be recorded until it is back
+	h2 := c.hosts["h2"]
+	begin := time.Now()
+	for s := h2.Sight(); s.Quorum || s.Silent[1].IsZero(); s = h2.Sight() {
+		if time.Since(begin) > 20*time.Second {
+			t.Fatal("h2 does not see that it is alone")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Logf("the other sees it after %v", time.Since(begin))
+	if h, _ := h2.View().Host(1); h.State != Alive {
+		t.Errorf("without a voter, the view shows h1 as %s", h.State)
+	}
 	c.open("h1")
 	for name, inc := range map[string]names.Incarnation{"h1": 2, "h2": 2} {
 		c.until(name+" alive again", 20*time.Second, func(v View) bool {

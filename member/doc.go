@@ -6,18 +6,24 @@
 // host counts its lives itself, in its state directory, before anybody hears of the new one; so a host that restarts needs
 // nobody's leave to talk, and a word from an earlier life is known for what it is. A beat is a heartbeat, with an opaque load.
 //
-// The registry and liveness are apart. Liveness (a pure core, as State is) finds within 0.6 to 0.8 s that a host is silent: a
-// majority of the host's monitors says so in their beats. A host that noticed that it stood still itself accuses nobody.
-// The registry's leader asks its quorum and then records the failure; when the silent host is the leader, the first
-// voter left stands for election at once. Raft's own timeouts are long and only matter when Liveness cannot tell: two voters
-// that die at the same moment, or a cluster that starts as a whole.
+// The registry and liveness are apart. Liveness (a pure core, as State is) finds within 0.5 to 0.7 s that a host is silent: a
+// majority of the host's monitors says so in their beats. A host that noticed that it stood still itself, or that hears
+// nobody, accuses nobody; one whose kernel shows signs of life has until the end of patience. The registry's leader asks its
+// quorum and then records the failure.
+//
+// The leader says in its beats that it leads. When no voter that is heard does, the voters stand for election by turns (seat),
+// at once if the leader is silent. Raft's own timeouts are long, because its messages wake up both ends for ever; and since
+// its followers are told only with these which entries count, voters watch the leader as all others do.
+//
+// An idle daemon costs what its waking up costs. What is due at regular times belongs on the heart's tick, not on one more timer.
 //
 // Voters. Up to 2 hosts: 1 voter; 3 to 8: 3; above: 5. With two voters the death of either would stop the registry, with one
 // only that of the one: so of two hosts the first (or the one left when a third goes) is the voter. If it dies, the other
-// keeps its last view, in which nothing changes until the voter is back: no host is seen to fail, join or leave, and
-// what hangs on the dead host must be found by its links. The same holds when a majority of three or five voters die within
-// the same second. A voter that fails, drains or leaves is replaced at once while the quorum holds. The key of the cluster's
-// authority and the join token are in the registry, so every voter can admit a host, and voters must be trusted with it.
+// keeps its last view, in which nothing changes until the voter is back: no host is recorded as failed, joins or leaves. The
+// same holds when a majority of three or five voters die within the same second. Sight tells those above whom this host hears
+// meanwhile, and links to a host that is silent past all patience are ended. A voter that fails, drains or leaves is
+// replaced at once while the quorum holds. The key of the cluster's authority and the join token are in the registry, so every
+// voter can admit a host, and voters must be trusted with it.
 //
 // Fencing. When a view says that a life is over, its connections are closed, and its hello is refused. A hello of a later life
 // than the view knows is admitted: its certificate vouches for it and the view is merely behind. A host that is declared

@@ -128,6 +128,13 @@ func TestFreezeAndKill(t *testing.T) {
 			return h.State == Alive && h.Incarnation == inc
 		}
 	}
+	for _, p := range []*os.Process{h3, h1} { // a voter, and the leader: starved, but not dead
+		signal(p, syscall.SIGSTOP)
+		time.Sleep(patience - 500*time.Millisecond)
+		signal(p, syscall.SIGCONT)
+	}
+	c.until("it was not taken for dead", time.Second, func(v View) bool { return life("h3", 1)(v) && life("h1", 1)(v) })
+
 	signal(h3, syscall.SIGSTOP)
 	t.Logf("a frozen voter is failed after %v", c.until("h3 failed", 20*time.Second, is("h3", Failed)))
 	signal(h3, syscall.SIGCONT)

@@ -96,6 +96,23 @@ func (l *Liveness) Quorum(now time.Time) bool {
 	return all == 0 || 2*silent < all
 }
 
+// Sight is what a host sees by itself, whatever the registry says.
+type Sight struct {
+	Quorum bool                     // a majority of the voters can be heard: what the registry does not say yet, it will soon
+	Silent map[names.Host]time.Time // the hosts that are up by the view and cannot be heard, and since when
+}
+
+// Sight is what this host saw when it last looked.
+func (l *Liveness) Sight() Sight {
+	s := Sight{Quorum: l.Quorum(l.ticked), Silent: map[names.Host]time.Time{}}
+	for n, p := range l.peers {
+		if p.silent(l.ticked) {
+			s.Silent[n] = p.last
+		}
+	}
+	return s
+}
+
 // Leader is the voter that says it leads the registry, names.Here if none that is heard does; this host itself is left out.
 func (l *Liveness) Leader(now time.Time) names.Host {
 	for _, h := range l.view.Up() {

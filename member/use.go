@@ -145,6 +145,17 @@ func (m *Member) Load(host names.Host) ([]byte, time.Time) {
 	return nil, time.Time{}
 }
 
+// Sight says whom this host hears. While it hears too few voters no view can change: then it is all that is known of a host
+// that crashes.
+func (m *Member) Sight() Sight {
+	if l := m.current(); l != nil {
+		l.heart.mu.Lock()
+		defer l.heart.mu.Unlock()
+		return l.heart.core.Sight()
+	}
+	return Sight{Quorum: true}
+}
+
 // route registers the methods that other hosts call.
 func (m *Member) route(r *link.Router) {
 	call := func(method string, serve func(l *life, ctx context.Context, r *link.Request) (link.Reply, error)) {

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/onehost/onehost/control"
+	"github.com/onehost/onehost/member"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
 )
@@ -62,7 +63,8 @@ func (n *Node) serveHosts(context.Context, json.RawMessage) (any, error) {
 	if cluster == "" {
 		return nil, errNoCluster
 	}
-	reply := control.HostsReply{Hosts: []control.Host{}}
+	sight := n.member.Sight()
+	reply := control.HostsReply{Hosts: []control.Host{}, Standstill: !sight.Quorum}
 	for _, h := range n.member.View().Hosts {
 		row := control.Host{
 			Name: h.Name, Number: h.Number, Incarnation: h.Incarnation, State: string(h.State), Since: h.Since,
@@ -70,6 +72,9 @@ func (n *Node) serveHosts(context.Context, json.RawMessage) (any, error) {
 		}
 		if r, ok := n.report(self, h.Number); ok {
 			row.Slots, row.Jobs, row.Load = r.Slots, r.Jobs, r.Load
+		}
+		if since, silent := sight.Silent[h.Number]; silent && !sight.Quorum {
+			row.State, row.Since = string(member.Failed), since // as the registry would say if it could
 		}
 		reply.Hosts = append(reply.Hosts, row)
 	}

@@ -97,9 +97,11 @@ func (c *cluster) OwnShare() float64 {
 func (c *cluster) Members() []jobs.MemberHost {
 	n := (*Node)(c)
 	self, _ := c.Self()
+	silent := c.member.Sight().Silent
 	var rows []jobs.MemberHost
 	for _, h := range c.member.View().Hosts {
-		row := jobs.MemberHost{Number: h.Number, Name: h.Name, Alive: h.State.Up(), Drained: h.State == "drained"}
+		_, gone := silent[h.Number] // no view may ever say so: the voters may be gone with it
+		row := jobs.MemberHost{Number: h.Number, Name: h.Name, Alive: h.State.Up() && !gone, Drained: h.State == "drained"}
 		if h.Number == self {
 			row.Report, row.At = n.ownReport(), time.Now()
 		} else if r, ok := n.report(self, h.Number); ok {
