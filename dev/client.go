@@ -60,13 +60,17 @@ func NewClient(log *slog.Logger) *Client {
 // Set is what was made for the descriptors of one process.
 type Set struct {
 	cancel   context.CancelFunc
+	life     context.Context
 	pumps    []*pump
-	feeds    []*feed
-	opened   []*opened
-	given    []*os.File // the process's ends
-	releases []func()
-	released bool
-	began    bool // the feeds run
+	consoles []*console
+	// Of those consoles that are read; nil once the processes have ended.
+	keyboards []*keyboard
+	feeds     []*feed
+	opened    []*opened
+	given     []*os.File // the process's ends
+	releases  []func()
+	released  bool
+	began     bool // the feeds run
 }
 
 // Open makes the descriptors that desc (of Server.Describe) describes, for a process of the home at the other end of conn. The
@@ -77,7 +81,7 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 		return nil, nil, err
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Set{cancel: cancel}
+	s := &Set{cancel: cancel, life: life}
 	fds := make([]FD, 0, len(ds))
 	outputs := map[int]*os.File{}
 	for _, d := range ds {
@@ -88,9 +92,14 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 			kind = Output
 		}
 		switch kind {
-		case Output, Terminal:
+		case Output:
 			if fd.File = outputs[d.Same]; fd.File == nil || d.Same == 0 {
-				fd.File, err = s.output(d, kind, obj, o)
+				fd.File, err = s.output(d, obj, o)
+				outputs[d.Same] = fd.File
+			}
+		case Terminal:
+			if fd.File = outputs[d.Same]; fd.File == nil || d.Same == 0 {
+				fd.File, err = s.terminal(d, ds, obj, o)
 				outputs[d.Same] = fd.File
 			}
 		case Path:
@@ -148,19 +157,51 @@ func (s *Set) ended() (*os.File, error) {
 	return f, nil
 }
 
-func (s *Set) output(d Desc, kind Kind, obj *Object, o Options) (*os.File, error) {
-	var near, far *os.File
-	var err error
-	if kind == Terminal {
-		near, far, err = terminal(d, o.PTMX)
-	} else {
-		near, far, err = pipe(d.Flags)
-	}
+func (s *Set) output(d Desc, obj *Object, o Options) (*os.File, error) {
+	near, far, err := pipe(d.Flags)
 	if err != nil {
 		return nil, err
 	}
 	s.given = append(s.given, far)
-	s.pumps = append(s.pumps, newPump(near, obj, o.BeforeForward))
+	s.pumps = append(s.pumps, newPump(near, nil, obj, o.BeforeForward))
+	return far, nil
+}
+
+// terminal makes one terminal of all the descriptors that are the same at home: d, whose object is obj, and others among all. Some of
+// these may have been opened for one direction only.
+func (s *Set) terminal(d Desc, all []Desc, obj *Object, o Options) (*os.File, error) {
+	other := func(d Desc) *Object {
+		as := *obj
+		as.id, as.flags = d.ID, d.Flags
+		return &as
+	}
+	var in, out *Object
+	for _, x := range all {
+		if x.Kind != Terminal || x.Same != d.Same || d.Same == 0 && x.N != d.N {
+			continue
+		}
+		if out == nil && x.Flags&unix.O_ACCMODE != unix.O_RDONLY {
+			out = other(x)
+		}
+		if in == nil && x.Reads {
+			in = other(x)
+		}
+	}
+	access := unix.O_RDWR
+	if out == nil {
+		access, out = unix.O_RDONLY, obj
+	}
+	c, far, err := terminal(d, access, o.PTMX)
+	if err != nil {
+		return nil, err
+	}
+	c.obj = out
+	s.given = append(s.given, far)
+	s.consoles = append(s.consoles, c)
+	s.pumps = append(s.pumps, newPump(c.near, c, out, o.BeforeForward))
+	if in != nil {
+		s.keyboards = append(s.keyboards, &keyboard{console: c, obj: in})
+	}
 	return far, nil
 }
 
@@ -197,6 +238,7 @@ func (s *Set) Release() {
 // Drain waits until everything written so far is at home, or for ctx. It is called when the process has ended and before that is told.
 // What the home no longer takes is dropped.
 func (s *Set) Drain(ctx context.Context) error {
+	s.stopKeyboards()
 	s.Release()
 	for _, p := range s.pumps {
 		if err := p.drain(ctx); err != nil {
@@ -211,10 +253,10 @@ func (s *Set) Drain(ctx context.Context) error {
 	return nil
 }
 
-// SetWinsize gives the local terminals a new size; their processes get SIGWINCH from the kernel.
+// SetWinsize gives the local terminals a new size. Their processes hear of it as they do of every signal.
 func (s *Set) SetWinsize(rows, cols uint16) {
-	for _, p := range s.pumps {
-		_ = control(p.near, func(fd int) { // a pipe has no size, which is no harm
+	for _, c := range s.consoles {
+		_ = control(c.near, func(fd int) { // closed, if the home's hung up
 			_ = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
 		})
 	}
@@ -223,6 +265,7 @@ func (s *Set) SetWinsize(rows, cols uint16) {
 // Close ends everything; what was not drained is lost, and a writer that is left gets SIGPIPE. It waits for the pumps.
 func (s *Set) Close() {
 	s.cancel()
+	s.stopKeyboards()
 	s.Release()
 	for _, p := range s.pumps {
 		p.close()

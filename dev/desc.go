@@ -24,6 +24,7 @@ type Desc struct {
 	// Of a file that may be opened by name.
 	At, Size int64 `json:",omitempty"`
 	// Of a terminal.
+	Reads   bool          `json:"r,omitempty"` // what is typed is for it
 	Termios *unix.Termios `json:"t,omitempty"`
 	Winsize *unix.Winsize `json:"w,omitempty"`
 }
@@ -87,6 +88,8 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 			if d.Kind == Terminal {
 				d.Termios, _ = unix.IoctlGetTermios(fd, unix.TCGETS)
 				d.Winsize, _ = unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+				// Descriptors 1 and 2 are open for both too, as a rule, and hardly ever read.
+				d.Reads = d.Flags&unix.O_ACCMODE != unix.O_WRONLY && d.N != 1 && d.N != 2
 			}
 		})
 		if cerr != nil || d.Kind == Stay {
@@ -108,7 +111,7 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 			ids = append(ids, id)
 		case Ended:
 		default:
-			id, err := s.Add(f)
+			id, err := s.addFor(f, job)
 			if err != nil {
 				release()
 				return nil, nil, err

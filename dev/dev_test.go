@@ -203,7 +203,7 @@ func TestDrain(t *testing.T) {
 // TestTerminal: the process has a terminal of the same size and modes, and output is processed once.
 func TestTerminal(t *testing.T) {
 	r := newRig(t)
-	master, slave, err := terminal(Desc{Winsize: &unix.Winsize{Row: 33, Col: 77}}, nil)
+	master, slave, err := newTerminal(&unix.Winsize{Row: 33, Col: 77})
 	if err != nil {
 		t.Skip("needs terminals:", err)
 	}
@@ -275,7 +275,7 @@ func endpoints(t *testing.T, kind string) (rd, wr *os.File) {
 		rd, wr = os.NewFile(uintptr(sp[0]), "socket"), os.NewFile(uintptr(sp[1]), "socket")
 	case "terminal":
 		var err error
-		if wr, rd, err = terminal(Desc{}, nil); err != nil {
+		if wr, rd, err = newTerminal(nil); err != nil {
 			t.Skip("needs terminals:", err)
 		}
 	default:

@@ -6,9 +6,11 @@
 //
 // What is given, by kind:
 //
-//	output     a write-capable pipe, terminal or stream socket: a local pipe, or a local terminal where the home's is one; a
-//	           pump reads it and writes to the home, one piece at a time, so that a slow reader at home slows the writer
-//	shipped    the reading side of another pipe, socket or terminal, and regular files in any mode: each read and write is
+//	output     a write-capable pipe or stream socket: a local pipe; a pump reads it and writes to the home, one piece at a
+//	           time, so that a slow reader at home slows the writer
+//	terminal   a local terminal for all descriptors of the home's: output as above; changes of its modes go home, its size comes
+//	           from there, and what is typed is brought when somebody waits for it (keyboard)
+//	shipped    the reading side of another pipe or socket, and regular files in any mode: each read and write is
 //	           one call to the home (Object), through a file that the Shipper makes; nothing is read ahead. A regular file
 //	           that is only read is opened by name instead, if it has one, and the home's offset moved at the end
 //	input      the reading side of a pipe or socket that nobody else can read: a local pipe, filled ahead
@@ -22,7 +24,8 @@
 // none. That is why input is filled ahead wherever nobody can notice, and files that are only read are opened by name. The home's open file is shared: never set O_NONBLOCK on it (os.File.Fd clears it, as bad). Pipes and terminals are
 // opened anew through /proc/self/fd, which gives an open file of our own on the same pipe; sockets take MSG_DONTWAIT. A read that
 // was interrupted at the helper may have succeeded at home: its reply is awaited and handed over, never dropped. A local
-// terminal is for output only: a read from it waits until the job ends.
+// terminal is nobody's controlling one, so /dev/tty does not open; what the controlling terminal does (^C, stops of the
+// background) the home does, and the server in its place where a job reads (ground).
 //
 // Lock order: none is held across a call or a blocking system call, but pump.turn, which orders what goes home.
 package dev

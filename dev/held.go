@@ -15,6 +15,8 @@ import (
 type held struct {
 	fd     int
 	kind   uint32 // file type bits of st_mode
+	rdev   uint64 // of a device
+	job    int    // of a terminal: the ghost whose it is, 0 if unknown
 	mu     sync.Mutex
 	refs   int // operations under way, and one for being known; guarded by mu
 	closed bool
@@ -35,7 +37,7 @@ func hold(f *os.File) (*held, error) {
 		unix.Close(h.fd)
 		return nil, err
 	}
-	h.kind = st.Mode & unix.S_IFMT
+	h.kind, h.rdev = st.Mode&unix.S_IFMT, st.Rdev
 	return h, nil
 }
 
@@ -125,6 +127,11 @@ func (h *held) operate(ctx context.Context, write, patient bool, op func(fd int,
 		}
 	}
 	for {
+		if h.job != 0 && !write && h.kind == unix.S_IFCHR {
+			if err := h.awaitTurn(ctx, fd); err != nil {
+				return 0, err
+			}
+		}
 		n, err := op(fd, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		switch {
 		case errors.Is(err, syscall.EINTR):

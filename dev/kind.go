@@ -15,7 +15,7 @@ type Kind int
 const (
 	Stay Kind = iota
 	Output
-	Terminal // output to a terminal
+	Terminal
 	Shipped
 	Path
 	Ended
@@ -90,7 +90,7 @@ func classify(n, fd int) (Kind, string) {
 		}
 		return Output, ""
 	case unix.S_IFCHR:
-		return device(n, fd, mode, st.Rdev, link, stay)
+		return device(fd, st.Rdev, link, stay)
 	case unix.S_IFDIR:
 		switch {
 		case strings.HasSuffix(link, " (deleted)"):
@@ -115,7 +115,7 @@ func classify(n, fd int) (Kind, string) {
 	return stay("a kernel object: " + link)
 }
 
-func device(n, fd, mode int, rdev uint64, link string, stay func(string) (Kind, string)) (Kind, string) {
+func device(fd int, rdev uint64, link string, stay func(string) (Kind, string)) (Kind, string) {
 	if unix.Major(rdev) == 1 {
 		switch unix.Minor(rdev) {
 		case 3, 5, 7, 8, 9:
@@ -128,10 +128,7 @@ func device(n, fd, mode int, rdev uint64, link string, stay func(string) (Kind, 
 	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
 		return stay("the device " + link)
 	}
-	if n != 0 && mode == unix.O_WRONLY || n == 1 || n == 2 {
-		return Terminal, ""
-	}
-	return Shipped, ""
+	return Terminal, ""
 }
 
 // kernelOwn reports whether a path is in one of the trees that every host has its own of, and so has a nest.

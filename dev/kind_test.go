@@ -42,7 +42,7 @@ func TestClassify(t *testing.T) {
 		}
 	}
 	terminal := func(t *testing.T) *os.File {
-		near, far, err := terminal(Desc{}, nil)
+		near, far, err := newTerminal(nil)
 		if err != nil {
 			t.Skip(err)
 		}
@@ -64,9 +64,9 @@ func TestClassify(t *testing.T) {
 		{"read end for ever empty", 0, func(t *testing.T) *os.File { r, w := newPipe(t); w.Close(); return r }, Ended, ""},
 		{"last words", 0, func(t *testing.T) *os.File { r, w := newPipe(t); write(t, w, "x"); w.Close(); return r }, Shipped, ""},
 		{"write end", 9, func(t *testing.T) *os.File { _, w := newPipe(t); return w }, Output, ""},
-		{"terminal in", 0, terminal, Shipped, ""},
+		{"terminal in", 0, terminal, Terminal, ""},
 		{"terminal out", 1, terminal, Terminal, ""},
-		{"terminal both ways", 3, terminal, Shipped, ""},
+		{"terminal both ways", 3, terminal, Terminal, ""},
 		{"stream socket in", 0, socket(unix.SOCK_STREAM), Shipped, ""},
 		{"stream socket out", 2, socket(unix.SOCK_STREAM), Output, ""},
 		{"other socket", 3, socket(unix.SOCK_STREAM), Stay, "socket"},

@@ -14,6 +14,7 @@ import (
 // the home has taken the last, so a slow reader there slows the writers here.
 type pump struct {
 	near   *os.File // non-blocking read end, or the terminal's master
+	term   *console // of a terminal: its master is in packet mode
 	obj    *Object
 	before func(ctx context.Context) error
 	turn   chan struct{} // held from reading a piece until it is at home
@@ -23,8 +24,8 @@ type pump struct {
 	done   chan struct{}
 }
 
-func newPump(near *os.File, obj *Object, before func(ctx context.Context) error) *pump {
-	return &pump{near: near, obj: obj, before: before, turn: make(chan struct{}, 1), done: make(chan struct{})}
+func newPump(near *os.File, term *console, obj *Object, before func(ctx context.Context) error) *pump {
+	return &pump{near: near, term: term, obj: obj, before: before, turn: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // run forwards until all writers are gone, the home takes no more, or the pump is closed.
@@ -56,7 +57,7 @@ func (p *pump) run(ctx context.Context) {
 			return
 		}
 		if err == nil && rerr == nil && n > 0 {
-			p.forward(ctx, n)
+			p.take(ctx, n)
 		}
 		<-p.turn
 		if err != nil || rerr != nil || n == 0 {
@@ -78,17 +79,50 @@ func (p *pump) read(fd int) (int, error) {
 	}
 }
 
-// forward brings the first n bytes of buf home; the caller holds the turn. When the home takes no more, the local end is closed,
+// take does with n bytes of buf what they are for; the caller holds the turn.
+func (p *pump) take(ctx context.Context, n int) {
+	switch {
+	case p.term == nil:
+		p.forward(ctx, p.buf[:n])
+	case p.buf[0] != unix.TIOCPKT_DATA:
+		p.term.change(ctx, p.beforeChange(ctx, p.buf[0]))
+	default:
+		p.forward(ctx, p.buf[1:n])
+	}
+}
+
+// beforeChange forwards what a program wrote before it turned the processing of output on again, as it was not to be processed: the
+// kernel tells of a change of modes sooner than of what was written before it. All other changes go home at once. The state
+// is returned with what was added to it meanwhile.
+func (p *pump) beforeChange(ctx context.Context, state byte) byte {
+	if !p.term.givesBack() {
+		return state
+	}
+	for range 16 {
+		n, err := 0, error(nil)
+		if cerr := control(p.near, func(fd int) { n, err = p.read(fd) }); cerr != nil || err != nil || n == 0 {
+			break
+		}
+		if p.buf[0] == unix.TIOCPKT_DATA {
+			p.forward(ctx, p.buf[1:n])
+		} else {
+			state |= p.buf[0]
+		}
+	}
+	return state
+}
+
+// forward brings a piece home; the caller holds the turn. When the home takes no more, the local end is closed,
 // so that the writers get what they would get at home: SIGPIPE, or EIO of a terminal that hung up.
-func (p *pump) forward(ctx context.Context, n int) {
+func (p *pump) forward(ctx context.Context, b []byte) {
 	var err error
 	if p.before != nil {
 		err = p.before(ctx)
 	}
-	for done := 0; err == nil && done < n; {
+	for err == nil && len(b) > 0 {
 		var k int
-		k, err = p.obj.write(ctx, p.buf[done:n], true) // even if non-blocking at home: our pipe has taken it already
-		done += k
+		k, err = p.obj.write(ctx, b, true) // even if non-blocking at home: our pipe has taken it already
+		b = b[k:]
 	}
 	if err != nil && !p.broken.Swap(true) {
 		p.near.Close()
@@ -111,7 +145,7 @@ func (p *pump) drain(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return nil // nothing more: EAGAIN, end of file, or EIO of a terminal without users
 		}
-		p.forward(ctx, n)
+		p.take(ctx, n)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

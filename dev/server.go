@@ -3,6 +3,7 @@ package dev
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,15 +59,20 @@ func (s *Server) Register(r *link.Router) {
 	r.HandleCall(readMethod, s.serveRead)
 	r.HandleCall(writeMethod, s.serveWrite)
 	r.HandleCall(seekMethod, s.serveSeek)
+	r.HandleCall(modesMethod, s.serveModes)
 	r.HandleNote(interruptMethod, s.serveInterrupt)
 }
 
 // Add keeps the open file of f, which stays the caller's, under a new id until Remove.
-func (s *Server) Add(f *os.File) (uint64, error) {
+func (s *Server) Add(f *os.File) (uint64, error) { return s.addFor(f, 0) }
+
+// addFor keeps an open file of the job whose ghost is given.
+func (s *Server) addFor(f *os.File, ghost int) (uint64, error) {
 	h, err := hold(f)
 	if err != nil {
 		return 0, fmt.Errorf("keep descriptor of %s: %w", f.Name(), err)
 	}
+	h.job = ghost
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next++
@@ -149,7 +155,13 @@ func (s *Server) serveRead(ctx context.Context, r *link.Request) (link.Reply, er
 	if err != nil {
 		return link.Reply{}, err
 	}
-	return link.Reply{Body: buf[:n]}, nil
+	reply := link.Reply{Body: buf[:n]}
+	if h.job != 0 && h.kind == unix.S_IFCHR {
+		if t, terr := unix.IoctlGetTermios(h.fd, unix.TCGETS); terr == nil {
+			reply.Header, err = json.Marshal(t) // what the line was typed with
+		}
+	}
+	return reply, err
 }
 
 // serveWrite answers with how much was written and the errno that stopped it, for both may matter.

@@ -43,7 +43,7 @@ type giver struct {
 	f *os.File
 }
 
-func (g giver) Exec(n *Notification)        { n.Continue() }
+func (g giver) Exec(n *Notification)             { n.Continue() }
 func (g giver) Signal(n *Notification, _, _ int) { n.Continue() }
 
 func (g giver) Foreign(n *Notification, pid names.Pid) {

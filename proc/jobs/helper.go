@@ -38,8 +38,10 @@ type HelperFiles interface {
 
 // FileSet is the descriptors of one job.
 type FileSet interface {
-	Release()                        // closes this process's copies, once the job has its own
-	Drain(ctx context.Context) error // everything written to them is at the home
+	Release()                         // closes this process's copies, once the job has its own
+	Watch(pids func() ([]int, error)) // the job has started; pids are its processes
+	SetWinsize(rows, cols uint16)     // the home's terminal has another size
+	Drain(ctx context.Context) error  // everything written to them is at the home
 	Close()
 }
 
@@ -139,6 +141,7 @@ func (h *Helper) start(ctx context.Context, conn *link.Conn, hm *home, x *jobspb
 		set.Close()
 		return nil, nil, err
 	}
+	set.Watch(p.Pids)
 	return p, set, nil
 }
 
@@ -175,6 +178,9 @@ func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jo
 			}
 			if err := hm.tree.Applied(orders, o.FsSeq); err != nil {
 				continue
+			}
+			if o.Rows > 0 || o.Cols > 0 {
+				set.SetWinsize(uint16(o.Rows), uint16(o.Cols))
 			}
 			if err := p.Signal(o.Signal, o.Code, o.Value, o.Group); err != nil && !errors.Is(err, unix.ESRCH) {
 				h.cfg.Log.Warn("signal", "home", r.From.Name, "pid", x.Pid, "signal", o.Signal, "err", err)

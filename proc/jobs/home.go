@@ -36,6 +36,7 @@ type HomeTree interface {
 // numbers. An unshippable one is an error that is the reason.
 type HomeFiles interface {
 	Describe(job, run int, ns []int, files []*os.File) (desc []byte, release func(), err error)
+	Winsize(desc []byte) (rows, cols uint16, ok bool) // of the terminal among what was described
 }
 
 // Links gives the connection to a host.
@@ -260,7 +261,7 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run 
 	go func() {
 		defer close(ordersDone)
 		defer cancel() // the session is gone: so is the job
-		h.orders(ctx, c, order, req.Host)
+		h.orders(ctx, c, order, req.Host, img.exec.Fds)
 	}()
 	defer func() {
 		// The reader of orders sits in Receive; an expired deadline wakes it, and the connection ends with us anyway.
@@ -320,7 +321,7 @@ func toGroup(o control.JobOrder) bool {
 }
 
 // orders passes the session's signals on until the session or the job is gone.
-func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.Order) error, to names.Host) {
+func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.Order) error, to names.Host, fds []byte) {
 	for {
 		var o control.JobOrder
 		files, err := c.Receive(&o)
@@ -332,7 +333,13 @@ func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.O
 		if err != nil {
 			return
 		}
-		if order(&jobspb.Order{Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: toGroup(o), FsSeq: seq}) != nil {
+		out := &jobspb.Order{Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: toGroup(o), FsSeq: seq}
+		if o.Signal == int(unix.SIGWINCH) {
+			if rows, cols, ok := h.cfg.Files.Winsize(fds); ok {
+				out.Rows, out.Cols = uint32(rows), uint32(cols)
+			}
+		}
+		if order(out) != nil {
 			return
 		}
 	}

@@ -54,7 +54,7 @@ func (s *server) start(id uint64, spec Spec, slots []slot, fds []int) {
 		return
 	}
 	e.uint(0)
-	e.string("")
+	e.string(s.groupOf(id))
 	_ = s.conn.write(e) // before any event of the job: it becomes running below
 	for {
 		s.mu.Lock()
@@ -73,6 +73,13 @@ func (s *server) start(id uint64, spec Spec, slots []slot, fds []int) {
 			return // it may be forgotten by now
 		}
 	}
+}
+
+// groupOf gives the name of the cgroup of a job that has been started.
+func (s *server) groupOf(id uint64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.jobs[id].group.name
 }
 
 func (s *server) launch(id uint64, spec Spec, slots []slot, fds []int) (int, error) {

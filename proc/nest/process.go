@@ -1,10 +1,13 @@
 package nest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -70,6 +73,7 @@ type Event struct {
 type Process struct {
 	Pid    int
 	nest   *Nest
+	group  string // name of its cgroup
 	job    uint64
 	events chan Event
 	start  chan started // the answer to Start; capacity 1
@@ -104,7 +108,7 @@ func (n *Nest) Start(ctx context.Context, s Spec) (*Process, error) {
 		if r.errno != 0 {
 			return nil, fmt.Errorf("nest of %s: start %s: %s: %w", n.cfg.HomeName, s.Exe, r.text, r.errno)
 		}
-		p.Pid = r.pid
+		p.Pid, p.group = r.pid, r.text
 		return p, nil
 	case <-n.done:
 		return nil, fmt.Errorf("nest of %s: start %s: the nest ended: %w", n.cfg.HomeName, s.Exe, syscall.ESRCH)
@@ -196,6 +200,21 @@ func (p *Process) Signal(sig, code int32, value int64, group bool) error {
 		e.bool(group)
 		return e
 	})
+}
+
+// Pids gives the numbers on this host of the process and its descendants, as long as it has not ended.
+func (p *Process) Pids() ([]int, error) {
+	b, err := os.ReadFile(filepath.Join(p.nest.group.path, p.group, "cgroup.procs"))
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for f := range bytes.FieldsSeq(b) {
+		if pid, err := strconv.Atoi(string(f)); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }
 
 // Kill ends the process and all its descendants, daemonized ones too, also after the process itself has ended. It

@@ -13,7 +13,7 @@ const (
 	msgKill               // daemon: job, sequence
 	msgBye                // daemon: the end is wanted; end of file without it is the daemon's death
 	msgReady              // init: errno, text; with the nest's /dev/pts
-	msgStarted            // init: job, pid, errno, text
+	msgStarted            // init: job, pid, errno, text of the error or name of the job's cgroup
 	msgEvent              // init: job, kind, status, rusage
 	msgDone               // init: sequence, errno
 	msgLog                // init: text

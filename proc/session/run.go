@@ -138,7 +138,7 @@ func (s *supervisor) awaitJobs(signals *signals) {
 		case <-s.ctx.Done():
 			return
 		case sig := <-signals.ch:
-			if sig != unix.SIGCONT && sig != unix.SIGTSTP {
+			if sig != unix.SIGCONT && sig != unix.SIGTSTP && sig != unix.SIGTTIN {
 				return
 			}
 		}

@@ -21,7 +21,7 @@ type signals struct {
 
 func catch() *signals {
 	s := &signals{ch: make(chan os.Signal, 64), ends: []os.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2}}
-	for _, sig := range append([]os.Signal{unix.SIGTSTP, unix.SIGCONT}, s.ends...) {
+	for _, sig := range append([]os.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGCONT}, s.ends...) {
 		if !signal.Ignored(sig) { // nohup: CMD ignores it too
 			signal.Notify(s.ch, sig)
 		}
@@ -83,7 +83,7 @@ func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
 		case got := <-sig.ch:
 			number := got.(syscall.Signal)
 			switch number {
-			case unix.SIGTSTP: // CMD got it too, and we stop when it has
+			case unix.SIGTSTP, unix.SIGTTIN: // CMD got it too, and we stop when it has
 			case unix.SIGCONT:
 				_ = unix.Kill(k.command, unix.SIGCONT)
 			default:

@@ -1,0 +1,95 @@
+package dev
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ground says how a job stands to a terminal at home.
+type ground struct {
+	is      bool // in the background: the terminal is its controlling one and belongs to another process group
+	group   int  // its process group
+	stopped bool
+}
+
+// background looks at the ghost of a job. One that has another controlling terminal, or none, is never in the background.
+func background(ghost int, rdev uint64) ground {
+	if ghost == 0 {
+		return ground{}
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(ghost) + "/stat")
+	if err != nil {
+		return ground{}
+	}
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(f) < 6 {
+		return ground{}
+	}
+	group, err1 := strconv.Atoi(string(f[2]))
+	tty, err2 := strconv.ParseInt(string(f[4]), 10, 32)
+	front, err3 := strconv.Atoi(string(f[5]))
+	if err1 != nil || err2 != nil || err3 != nil || group <= 0 {
+		return ground{}
+	}
+	// The kernel's old encoding of a device number, in which tty_nr is: the minor's upper bits above the major.
+	major, minor := uint64(tty)>>8&0xfff, uint64(tty)&0xff|uint64(tty)>>12&0xfff00
+	here := uint64(unix.Major(rdev)) == major && uint64(unix.Minor(rdev)) == minor
+	return ground{is: here && front != group, group: group, stopped: string(f[0]) == "T"}
+}
+
+const (
+	groundEvery = 100 * time.Millisecond // how often a job in the background is looked at
+	stopTime    = time.Second            // within which one that does not ignore SIGTTIN has stopped
+)
+
+// lineTime is how long a read waits before it looks again whether the job is still in the foreground.
+const lineTime = time.Second
+
+// awaitTurn returns when there is something to read and the job is in the foreground.
+func (h *held) awaitTurn(ctx context.Context, fd int) error {
+	for {
+		if err := h.awaitFront(ctx); err != nil {
+			return err
+		}
+		line, cancel := context.WithTimeout(ctx, lineTime)
+		err := wait(line, fd, unix.POLLIN)
+		cancel()
+		switch {
+		case err != nil && (ctx.Err() != nil || line.Err() == nil):
+			return err
+		case err == nil && !background(h.job, h.rdev).is: // nothing is between this look and the read
+			return nil
+		}
+	}
+}
+
+// awaitFront does for a read of a terminal what the kernel does if the reader is not in the foreground: its process group gets
+// SIGTTIN, and the read goes on when it is back. EIO if that does not stop it.
+func (h *held) awaitFront(ctx context.Context) error {
+	var told time.Time
+	for {
+		g := background(h.job, h.rdev)
+		switch {
+		case !g.is:
+			return nil
+		case g.stopped:
+			told = time.Time{}
+		case told.IsZero():
+			told = time.Now()
+			_ = unix.Kill(-g.group, unix.SIGTTIN) // gone: so is the read soon
+		case time.Since(told) > stopTime:
+			return syscall.EIO
+		}
+		select {
+		case <-ctx.Done():
+			return syscall.EINTR
+		case <-time.After(groundEvery):
+		}
+	}
+}
