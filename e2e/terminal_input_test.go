@@ -23,7 +23,8 @@ print("resize me")
 while sys.stdin.readline() != "go on\n": pass
 print("read all:", sys.stdin.read().split())
 P
-printf 'all: ; @%s ask.py; uname -n >/dev/null; cat /etc/passwd >/dev/null\n' `+python+` > ask.mk`)
+printf 'all: ; @%s ask.py; uname -n >/dev/null; cat /etc/passwd >/dev/null\n' `+python+` > ask.mk
+printf 'all: ; @perl -e "sleep 2"; awk 1 /dev/null\n' > deaf.mk`)
 	x := openTerminal(t, h1)
 	x.typed("clear; onehost run -q --no-local make -f ask.mk")
 	x.see("the questions", func(s string) bool {
@@ -42,7 +43,8 @@ printf 'all: ; @%s ask.py; uname -n >/dev/null; cat /etc/passwd >/dev/null\n' `+
 	x.see("the shell's word", func(s string) bool { return strings.Contains(s, "Stopped") && strings.HasSuffix(s, "@") })
 	x.typed("echo the shell''s")
 	x.ends("the shells\n@")
-	x.typed("fg")
+	x.typed("clear; fg")
+	x.ends("-f ask.mk") // what is typed before is the shell's
 	x.typed("go on")
 	x.typed("one two")
 	x.typed("three")
@@ -60,6 +62,7 @@ printf 'all: ; @%s ask.py; uname -n >/dev/null; cat /etc/passwd >/dev/null\n' `+
 	x.typed("clear; jobs")
 	x.see("the job", func(s string) bool { return strings.Contains(s, "Stopped") })
 	x.typed("clear; fg")
+	x.ends("-f ask.mk")
 	x.typed("again")
 	x.see("the answer", func(s string) bool { return strings.Contains(s, "hello again") })
 	x.key("C-c")
@@ -67,8 +70,10 @@ printf 'all: ; @%s ask.py; uname -n >/dev/null; cat /etc/passwd >/dev/null\n' `+
 	gone(t, endLimit, func(p process) bool { return p.argv[0] != "bash" && p.argv[0] != "env" })
 
 	// What is typed while a build runs that reads nothing is the shell's.
-	x.typed("clear; onehost run -q --no-local make -f - <<< 'all: ; @perl -e \"sleep 2\"; awk 1 /dev/null' </dev/tty; :")
-	x.key("C-d")
+	x.typed("clear; onehost run -q --no-local make -f deaf.mk")
+	eventually(t, 10*time.Second, "it to run elsewhere", func() bool {
+		return len(only(processes(t), func(p process) bool { return remote(p) && p.argv[0] == "perl" })) == 1
+	})
 	x.typed("echo typed''ahead")
 	x.see("it", func(s string) bool { return strings.Contains(s, "\ntypedahead\n") })
 }
