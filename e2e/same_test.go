@@ -32,6 +32,15 @@ os.kill(os.getpid(), $n)" 2>/dev/null; echo $n $?; done 2>/dev/null`},
 	{name: "order of output and errors", script: `$run sh -c 'for i in 1 2 3 4 5 6 7 8 9; do echo o$i; echo e$i >&2; done' > both 2>&1; cat both; $run sh -c 'for i in 1 2 3 4 5 6 7 8 9; do echo o$i; echo e$i >&2; done' 2>&1 | cat`},
 	{name: "much output", script: `$run head -c 50000000 /dev/zero | md5sum; $run head -c 20000000 /dev/zero > zeros; md5sum < zeros; rm zeros`},
 	{name: "closed pipe", script: `$run yes | head -n 3; echo ${PIPESTATUS[@]}; $run yes onehost 2>&1 | sed 2q; echo ${PIPESTATUS[@]}`},
+	{name: "output closed early", script: `$run sh -c 'echo one; exec >&- 2>&-; sleep 0.1; exit 3' | cat; echo ${PIPESTATUS[@]}; $run sh -c 'exec 1>&-; echo x 2>/dev/null; echo $?>&2' 2>&1`},
+	{name: "ignored closed pipe", script: `$run $py -c 'import os
+try:
+    while True: os.write(1, b"x" * 4096)
+except OSError as e: os.write(2, b"%d\n" % e.errno)' 2>&1 >/dev/full; { $run sh -c "trap '' PIPE; yes 2>/dev/null; echo \$? >&2" | head -n 1; } 2>&1`},
+	{name: "a hundred megabytes", script: `$run head -c 100000000 /dev/zero > f; wc -c < f; $run cat f | wc -c; $run wc -c < f; $run sh -c 'head -c 30000000 /dev/zero; echo end' >> f; wc -c < f; rm f`},
+	{name: "daemons", script: `$run sh -c 'setsid sleep 0.3 >/dev/null 2>&1 < /dev/null & exit 4'; echo $?; $run sh -c '(setsid sleep 10 >/dev/null 2>&1 &); echo soon'; $run $py -c 'import os; os.fork() and os._exit(5); os.setsid(); os.fork() and os._exit(0); os.closerange(0, 3); open("deep", "w").close()'; echo $?; sleep 0.3; ls`},
+	{name: "nohup", script: `$run nohup sh -c 'echo out; grep SigIgn /proc/self/status' 2>/dev/null; nohup $run sh -c 'grep SigIgn /proc/self/status' 2>/dev/null | cat`},
+	{name: "input of every kind", prepare: `seq 1 5 > in; mkfifo p`, script: `$run cat < /dev/null; $run wc -c < in; seq 1 7 | $run wc -l; cat in > p & $run cat < p; wait; $run sh -c 'read x; echo "$x $?"' <<< text; for i in 1 2 3; do $run head -c 2; done < in; while read x; do $run echo "$x"; $run true; done < in; while read x; do $run cat < /dev/null; echo $x; done < in; cat in | while read x; do $run sh -c "echo p$x"; done; xargs -n1 -P3 $run sh -c 'read x; echo "$0$x."' < in | sort`},
 	{name: "pipelines", script: `$run seq 1 1000 | $run sort -r | $run head -n 5; $run cat in - < in`, prepare: `echo text > in`},
 	{name: "input of a program that measures it", script: `printf 'int x;\nint y;\n' | $run gcc -xc -c -o x.o - && nm x.o; printf 'int z;\n' > z.c; $run gcc -xc -c -o z.o - < z.c && nm z.o; seq 1 1000 | $run gzip -c | zcat | md5sum; $run head -n 2 < n; $run tail -n 2 < n; $run tac < n | head -n 1; { $run head -n 2; cat; } < n; { $run sh -c 'read a; read b; echo $b'; $run sh -c 'read a; echo $a'; cat; } < n; seq 1 5 | $run stat -L -c %F /dev/stdin; $run stat -L -c '%F %s' /dev/stdin < n`, prepare: `seq 1 9 > n`},
 	{name: "umask", script: `for m in 000 022 077 027; do (umask $m; $run sh -c "umask; touch f$m; mkdir d$m"); done; stat -c '%n %A' [fd]*`},
