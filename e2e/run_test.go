@@ -36,6 +36,7 @@ func TestRun(t *testing.T) {
 		{name: "run inside run, all elsewhere", script: `onehost run -q --no-local sh -c 'onehost run sh -c "exit 5"; echo $?; onehost run --no-local -q uname -n'`, out: []string{"5\n", "h1\n"}},
 		{name: "no such command", script: `onehost run nosuchcommand`, status: 127, err: []string{"nosuchcommand"}},
 		{name: "not executable", script: `onehost run /etc/passwd`, status: 126, err: []string{"permission denied"}},
+		{name: "a jobserver that is a fifo", script: `mkfifo g; MAKEFLAGS=' -j3 --jobserver-auth=fifo:g' onehost run -q --no-local printenv MAKEFLAGS`, out: []string{" -j3 --jobserver-auth=-2,-2\n"}},
 		{name: "quiet", script: `onehost run -q --no-local sh -c 'echo out'`, out: []string{"out\n"}},
 		{name: "death by a signal", script: `onehost run -q --no-local sh -c 'kill -TERM $$'`, status: 143},
 		{name: "only a few slots", script: `printf 'all: 1 2 3 4\n1 2 3 4: ; @gcc -E -xc /dev/null >/dev/null\n' > m; onehost run --slots 1 make -s -j4 -f m`, err: []string{"5 jobs"}},

@@ -220,6 +220,48 @@ func TestShip(t *testing.T) {
 	}
 }
 
+// TestJobserver waits by poll on the jobserver of a make that runs here.
+func TestJobserver(t *testing.T) {
+	x := newHome(t, t.TempDir()).mount(t)
+	if err := unix.Mkfifo(x.path("GMfifo12"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func() int {
+		fd, err := unix.Open(x.path("GMfifo12"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		return fd
+	}
+	tokens := open()
+	x.sync(t)
+	child := open() // by its name, as a make below does
+	ready := func() bool {
+		p := []unix.PollFd{{Fd: int32(tokens), Events: unix.POLLIN}}
+		n, err := unix.Poll(p, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n > 0
+	}
+	if ready() {
+		t.Error("it is ready and empty")
+	}
+	if _, err := unix.Write(child, []byte("+")); err != nil {
+		t.Fatal(err)
+	}
+	if !ready() {
+		t.Error("it is not ready and holds a token")
+	}
+	if st, err := os.Stat(x.path("GMfifo12")); err != nil || st.Mode().Type() != os.ModeNamedPipe {
+		t.Error(st, err)
+	}
+	if err := os.Remove(x.path("GMfifo12")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFifo moves bytes through a fifo of the home, both ways, as make's job server does, and kills a reader that waits.
 func TestFifo(t *testing.T) {
 	h := newHome(t, t.TempDir())

@@ -1,6 +1,7 @@
 package netfs
 
 import (
+	"strings"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -118,7 +119,11 @@ func (fs *rawFS) Mkdir(stop <-chan struct{}, in *fuse.MkdirIn, name string, out 
 
 // Mknod makes a fifo, a socket, a device node or a regular file at home.
 func (fs *rawFS) Mknod(stop <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	_, _, _, st := fs.build("fs.mknod", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode, Rdev: in.Rdev}, out)
+	n, _, _, st := fs.build("fs.mknod", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode, Rdev: in.Rdev}, out)
+	if st == fuse.OK && in.Mode&unix.S_IFMT == unix.S_IFIFO && strings.HasPrefix(name, ownFifo) {
+		n.own.Store(true)
+		n.show(&out.Attr)
+	}
 	return st
 }
 

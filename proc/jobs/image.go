@@ -81,6 +81,7 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 	if x.Env, err = strung(dir + "/environ"); err != nil {
 		return nil, err
 	}
+	withoutFifo(x.Env)
 	prio, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
 	if err != nil {
 		return nil, fmt.Errorf("priority of process %d: %w", pid, err)
