@@ -126,7 +126,28 @@ func become(now, want *fspb.Cred) error {
 		if got, _ := unix.SetfsuidRetUid(-1); got != int(uid) {
 			return syscall.EPERM
 		}
+		if (now.Uid == 0) != (uid == 0) {
+			if err := mayExceed(uid == 0); err != nil {
+				return err
+			}
+		}
 		now.Uid = uid
 	}
 	return nil
+}
+
+// mayExceed says whether the calling thread may use more than its quota, and what a file system has in reserve, which no change of
+// the user takes from it.
+func mayExceed(may bool) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return err
+	}
+	const resource = 1 << unix.CAP_SYS_RESOURCE
+	data[0].Effective &^= resource
+	if may {
+		data[0].Effective |= data[0].Permitted & resource
+	}
+	return unix.Capset(&hdr, &data[0])
 }

@@ -247,7 +247,7 @@ func (fs *rawFS) Write(stop <-chan struct{}, in *fuse.WriteIn, data []byte) (uin
 		return 0, fuse.Status(syscall.ESTALE)
 	}
 	write := func() syscall.Errno {
-		e := n.write(int64(in.Offset), data, in.Flags)
+		e := n.write(in.Uid, int64(in.Offset), data, in.Flags)
 		if e == 0 && fs.m.cfg.NoOpen { // nobody will say when it is closed
 			e = n.flush(false)
 		}
@@ -257,7 +257,7 @@ func (fs *rawFS) Write(stop <-chan struct{}, in *fuse.WriteIn, data []byte) (uin
 	var e syscall.Errno
 	if fs.m.cfg.NoOpen || in.Flags&(unix.O_APPEND|unix.O_DSYNC) != 0 { // it waits for the home
 		off, flags := int64(in.Offset), in.Flags
-		data, in = bytes.Clone(data), &fuse.WriteIn{Offset: uint64(off), Flags: flags} // the request is gone when its caller is
+		data, in = bytes.Clone(data), &fuse.WriteIn{InHeader: fuse.InHeader{Caller: in.Caller}, Offset: uint64(off), Flags: flags} // the request is gone when its caller is
 		e = fs.m.until(by, write)
 	} else {
 		e = write()

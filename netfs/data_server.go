@@ -199,7 +199,10 @@ func (s *Server) tmpfile(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (
 	return res, nil, err
 }
 
-// write: id, off, flags (O_APPEND, O_SYNC, writeDone), set.mtime, body. Result.entry is the file afterwards, Result.n where
+// spender gives who uses up room by an op: quotas and the file system's reserve are about him.
+func spender(op *fspb.Op) *fspb.Cred { return &fspb.Cred{Uid: op.GetCred().GetUid()} }
+
+// write: id, off, flags (O_APPEND, O_SYNC, writeDone), set.mtime, cred (the user only), body. Result.entry is the file afterwards, Result.n where
 // an append went.
 func (s *Server) write(ctx context.Context, c viewer, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
 	if op.Off < 0 || len(body) > maxData {
@@ -215,7 +218,7 @@ func (s *Server) write(ctx context.Context, c viewer, op *fspb.Op, body []byte) 
 	defer s.shut(x, fd)
 	s.unsent.forget(c.life(), x.id)
 	res := &fspb.Result{N: op.Off}
-	err = s.workers.as(nil, func() error {
+	err = s.workers.as(spender(op), func() error {
 		for b, off := body, op.Off; len(b) > 0; {
 			var n int
 			var err error
@@ -229,11 +232,13 @@ func (s *Server) write(ctx context.Context, c viewer, op *fspb.Op, body []byte) 
 			}
 			b, off = b[max(n, 0):], off+int64(max(n, 0))
 		}
-		if t := op.GetSet().GetMtime(); t != 0 {
-			return unix.UtimesNanoAt(unix.AT_FDCWD, procFD(fd), []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(t)}, 0)
-		}
 		return nil
 	})
+	if t := op.GetSet().GetMtime(); t != 0 && err == nil {
+		err = s.workers.as(nil, func() error {
+			return unix.UtimesNanoAt(unix.AT_FDCWD, procFD(fd), []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(t)}, 0)
+		})
+	}
 	s.told(c, &fspb.Inval{Id: op.Id, Data: true})
 	if err != nil {
 		return nil, nil, err
@@ -273,7 +278,7 @@ func (s *Server) setattr(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (
 		if err != nil {
 			return nil, nil, err
 		}
-		err = s.workers.as(nil, func() error { return unix.Ftruncate(fd, set.GetSize()) })
+		err = s.workers.as(spender(op), func() error { return unix.Ftruncate(fd, set.GetSize()) })
 		s.shut(y, fd)
 		if err != nil {
 			return nil, nil, err
@@ -322,14 +327,14 @@ func change(fd int, set *fspb.Set) error {
 	return unix.UtimesNanoAt(fd, "", ts, unix.AT_EMPTY_PATH)
 }
 
-// allocate: id, off, len, flags (the mode of fallocate).
+// allocate: id, off, len, flags (the mode of fallocate), cred (the user only).
 func (s *Server) allocate(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
-	return s.alter(ctx, c, op.Id, func(fd int) (int64, error) {
+	return s.alter(ctx, c, op, op.Id, func(fd int) (int64, error) {
 		return 0, unix.Fallocate(fd, op.Flags, op.Off, op.Len)
 	})
 }
 
-// copyRange: id, off to id2, off2; len. Result.n bytes were copied.
+// copyRange: id, off to id2, off2; len, cred (the user only). Result.n bytes were copied.
 func (s *Server) copyRange(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	if err := s.acquire(ctx, c, string(op.Id), token.DataRead); err != nil {
 		return nil, nil, err
@@ -339,14 +344,14 @@ func (s *Server) copyRange(ctx context.Context, c viewer, op *fspb.Op, _ []byte)
 		return nil, nil, err
 	}
 	defer s.shut(x, in)
-	return s.alter(ctx, c, op.Id2, func(fd int) (int64, error) {
+	return s.alter(ctx, c, op, op.Id2, func(fd int) (int64, error) {
 		n, err := unix.CopyFileRange(in, &op.Off, fd, &op.Off2, int(min(op.Len, 1<<30)), 0)
 		return int64(n), err
 	})
 }
 
 // alter changes a file's data through an open descriptor.
-func (s *Server) alter(ctx context.Context, c viewer, id []byte, do func(fd int) (int64, error)) (*fspb.Result, []byte, error) {
+func (s *Server) alter(ctx context.Context, c viewer, op *fspb.Op, id []byte, do func(fd int) (int64, error)) (*fspb.Result, []byte, error) {
 	if err := s.acquire(ctx, c, string(id), token.DataWrite); err != nil {
 		return nil, nil, err
 	}
@@ -356,7 +361,7 @@ func (s *Server) alter(ctx context.Context, c viewer, id []byte, do func(fd int)
 	}
 	defer s.shut(x, fd)
 	res := &fspb.Result{}
-	err = s.workers.as(nil, func() (err error) { res.N, err = do(fd); return err })
+	err = s.workers.as(spender(op), func() (err error) { res.N, err = do(fd); return err })
 	s.told(c, &fspb.Inval{Id: id, Data: true})
 	if err != nil {
 		return nil, nil, err

@@ -36,7 +36,8 @@
 // ECONNREFUSED.
 //
 // Who asks. The helper's kernel checks permissions by mode bits (default_permissions); the home does what makes, removes
-// or changes with the caller's fsuid, fsgid and groups on a thread of its own (workers), so its own rules hold too. Changes made by
+// or changes with the caller's fsuid, fsgid and groups on a thread of its own (workers), so its own rules hold too. What is written is
+// written for the user who wrote last: quotas and the file system's reserve bind him as at home. Changes made by
 // such a thread are known from fanotify by their thread number and are told to everybody but their author.
 //
 // Lock order. Server: fanMu, Server.mu, client.mu; objects.mu, unsent.mu and markMu are taken last. Mount: node.w.mu, rawFS.mu, then

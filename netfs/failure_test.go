@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,6 +53,46 @@ func TestNoSpace(t *testing.T) {
 	})
 	put(t, x.path("g"), "fits")
 	want(t, h.path("g"), "fits") // without a flush: with so little room nothing stays behind a close
+}
+
+// TestReserve has a user write more than the home's file system has for users: what is in reserve for root is not his.
+func TestReserve(t *testing.T) {
+	img, dir := filepath.Join(t.TempDir(), "img"), t.TempDir()
+	out, err := exec.Command("/bin/sh", "-ec", `truncate -s 16m "$0"; mkfs.ext4 -q -m 50 "$0"; mount -o loop "$0" "$1"; chmod 777 "$1"`, img, dir).CombinedOutput()
+	if err != nil {
+		t.Skipf("no file system on a loop device here: %v: %s", err, out)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	h := newHome(t, dir)
+	base, err := os.MkdirTemp("/tmp", "netfs") //nolint:usetesting // t.TempDir is closed to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(base) })
+	if err := os.Chmod(base, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	x := h.mount(t, func(cfg *netfs.MountConfig) { cfg.Dir = base })
+	for _, c := range []struct {
+		uid  uint32
+		cmd  string
+		fits bool
+	}{
+		{4242, "head -c 12M /dev/zero >", false},
+		{4242, "fallocate -l 12M", false},
+		{4242, "head -c 2M /dev/zero >", true},
+		{0, "head -c 9M /dev/zero >", true},
+	} {
+		p := exec.Command("/bin/sh", "-c", c.cmd+" "+filepath.Join(base, "f"))
+		p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: c.uid, Gid: c.uid}}
+		if out, err := p.CombinedOutput(); (err == nil) != c.fits || err != nil && !bytes.Contains(out, []byte("No space left")) {
+			t.Errorf("user %d, %s: %v: %s", c.uid, c.cmd, err, out)
+		}
+		x.flush(t)
+		if err := os.Remove(h.path("f")); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestNotMine has a user without rights try what root may.

@@ -194,7 +194,7 @@ func (fs *rawFS) Fallocate(stop <-chan struct{}, in *fuse.FallocateIn) fuse.Stat
 	return fuse.Status(n.atHome(func() syscall.Errno {
 		_, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.allocate", &fspb.Op{
 			Id: []byte(n.id), Off: int64(in.Offset),
-			Len: int64(in.Length), Flags: in.Mode,
+			Len: int64(in.Length), Flags: in.Mode, Cred: &fspb.Cred{Uid: in.Uid},
 		}, nil)
 		return e
 	}))
@@ -230,7 +230,7 @@ func (fs *rawFS) CopyFileRange(stop <-chan struct{}, in *fuse.CopyFileRangeIn) (
 	e := to.atHome(func() syscall.Errno {
 		res, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.copy", &fspb.Op{
 			Id: []byte(from.id), Id2: []byte(to.id), Off: int64(in.OffIn),
-			Off2: int64(in.OffOut), Len: int64(in.Len),
+			Off2: int64(in.OffOut), Len: int64(in.Len), Cred: &fspb.Cred{Uid: in.Uid},
 		}, nil)
 		done = res.GetN()
 		return e

@@ -29,6 +29,7 @@ type writeState struct {
 	known  bool
 	lo, hi int64 // of whole, this is not at home yet
 
+	uid    uint32 // whose the last writes are
 	run    []byte // bytes not at home yet, at runOff, if whole is not known
 	runOff int64
 
@@ -67,12 +68,13 @@ func (n *node) grantedLocked(res *fspb.Result, since uint64, empty bool) {
 	}
 }
 
-// write takes bytes of a program.
-func (n *node) write(off int64, data []byte, flags uint32) syscall.Errno {
+// write takes bytes of a program of the user uid.
+func (n *node) write(uid uint32, off int64, data []byte, flags uint32) syscall.Errno {
 	w := &n.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.active.Store(true)
+	w.uid = uid
 	n.checkLocked()
 	if flags&(unix.O_APPEND|unix.O_DSYNC) != 0 || n.volatile {
 		if e := n.sendLocked(0); e != 0 {
@@ -160,7 +162,7 @@ func (w *writeState) dropWhole(n *node) {
 
 // callWrite sends one piece.
 func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) syscall.Errno {
-	op := &fspb.Op{Id: []byte(n.id), Off: off, Flags: flags}
+	op := &fspb.Op{Id: []byte(n.id), Off: off, Flags: flags, Cred: &fspb.Cred{Uid: n.w.uid}}
 	if stamp != 0 {
 		op.Set = &fspb.Set{Mtime: proto.Int64(stamp)}
 	}
