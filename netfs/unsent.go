@@ -3,6 +3,7 @@ package netfs
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"syscall"
 	"time"
@@ -99,9 +100,7 @@ func (u *unsent) over(host names.Host, inc names.Incarnation) map[string]place {
 	all := make(map[string]place)
 	for l, files := range u.lives {
 		if l.host == host && l.inc <= inc {
-			for id, at := range files {
-				all[id] = at
-			}
+			maps.Copy(all, files)
 			delete(u.lives, l)
 		}
 	}
