@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,13 +63,14 @@ func setPidMax(proc, limit int) error {
 }
 
 // guard looks where the cursor is and brings it back when it comes near the end of the block or has left it. Numbers that are in use are
-// skipped by the kernel.
-func (c *cursor) guard() {
+// skipped by the kernel. It says how soon to look again: the more room there is, the later.
+func (c *cursor) guard() time.Duration {
 	n, errno := readNumber(c.fd)
-	if errno != 0 || n >= c.first-1 && n <= c.high {
-		return
+	if errno != 0 || n < c.first-1 || n > c.high {
+		_ = c.reset() // cannot fail where it did not at the start
+		n = c.first - 1
 	}
-	_ = c.reset() // cannot fail where it did not at the start
+	return guardEvery * time.Duration(c.last-n) / time.Duration(c.last-c.high)
 }
 
 func (c *cursor) reset() syscall.Errno {

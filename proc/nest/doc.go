@@ -18,8 +18,8 @@
 // would be orphaned, and the kernel drops SIGTSTP for such.
 //
 // What is guaranteed of numbers. A started process has exactly the number asked for, or Start fails with EEXIST. Numbers of its
-// descendants lie in [PidFirst, PidLast] as long as fewer than a quarter of the block is forked (threads count) within
-// two looks at the cursor: one every 10 ms and one at every start and end. Past the end of the block the kernel would wrap to
+// descendants lie in [PidFirst, PidLast] as long as fewer are forked (threads count) between two looks at the cursor than are left of
+// the block: a quarter of it within 10 ms, all of it within 40 ms. One look is made at every start, too. Past the end of the block the kernel would wrap to
 // 300, silently; nothing gets a number above PidLast.
 //
 // Death. When the daemon dies the init sees end of file, aborts the FUSE connection (so that no process waits in it
