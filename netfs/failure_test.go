@@ -310,6 +310,13 @@ func TestFifo(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := h.mount(t)
+	out, err := exec.Command("/bin/sh", "-ec", `mkfifo "$0"; echo made >"$0" & read x <"$0"; echo $x; wait; chmod 640 "$0"; stat -c %a "$0"`, x.path("made")).CombinedOutput()
+	if err != nil || string(out) != "made\n640\n" {
+		t.Errorf("a fifo that was made here: %q %v", out, err)
+	}
+	if st, err := os.Stat(h.path("made")); err != nil || st.Mode() != os.ModeNamedPipe|0o640 {
+		t.Errorf("a fifo that was made here is at home %v %v", st.Mode(), err)
+	}
 	server, err := os.OpenFile(h.path("jobs"), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -318,7 +325,7 @@ func TestFifo(t *testing.T) {
 	if _, err := server.WriteString("++"); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("/bin/sh", "-c", `exec 3<"$0" 4>"$0"; head -c1 <&3; printf - >&4`, x.path("jobs")).CombinedOutput()
+	out, err = exec.Command("/bin/sh", "-c", `exec 3<"$0" 4>"$0"; head -c1 <&3; printf - >&4`, x.path("jobs")).CombinedOutput()
 	if err != nil || string(out) != "+" {
 		t.Fatalf("%q %v", out, err)
 	}

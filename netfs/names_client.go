@@ -120,9 +120,13 @@ func (fs *rawFS) Mkdir(stop <-chan struct{}, in *fuse.MkdirIn, name string, out 
 // Mknod makes a fifo, a socket, a device node or a regular file at home.
 func (fs *rawFS) Mknod(stop <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
 	n, _, _, st := fs.build("fs.mknod", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode, Rdev: in.Rdev}, out)
-	if st == fuse.OK && in.Mode&unix.S_IFMT == unix.S_IFIFO && strings.HasPrefix(name, ownFifo) {
-		n.own.Store(true)
-		n.show(&out.Attr)
+	if st == fuse.OK && in.Mode&unix.S_IFMT == unix.S_IFIFO {
+		n.own.Store(strings.HasPrefix(name, ownFifo))
+		out.Attr.Mode = out.Attr.Mode&^unix.S_IFMT | unix.S_IFIFO // as the kernel asked for, or it takes it for an error
+		if !n.own.Load() {                                        // the next to look gets what we show of fifos, and forgets this
+			out.SetEntryTimeout(0)
+			out.SetAttrTimeout(0)
+		}
 	}
 	return st
 }
