@@ -64,6 +64,7 @@ except OSError as e: os.write(2, b"%d\n" % e.errno)' 2>&1 >/dev/full; { $run sh 
 	{name: "seen after a change", script: `for i in 1 2 3 4 5; do echo $i > f; $run cat f; $run sh -c "echo r$i > g"; cat g; done; mkdir d; $run ls d; touch d/x; $run ls d; mv d e; $run ls d 2>/dev/null; $run ls e`},
 	{name: "seen as soon as it is said", script: `$run sh -c 'for i in 1 2 3; do echo data$i > f; echo said; sleep 0.1; done' | while read x; do cat f; done`},
 	{name: "seen in the middle", script: `$run sh -c 'echo first; read x; cat f' < p | { read x; echo changed > f; echo go > p2; cat; } & cat p2 > p; wait`, prepare: `mkfifo p p2`},
+	{name: "a pipe with a name, made there", script: `$run sh -c 'mkfifo q; echo hello > q & cat q; wait; rm q'`},
 	{name: "a pipe with a name", prepare: `mkfifo p`, script: `cat p > out & $run sh -c 'echo hello > p; echo written'; wait; cat out; rm out; (sleep 0.1; echo back > p) & $run cat p; wait`},
 	{
 		name: "a full disk", prepare: `mkdir -p small; mountpoint -q small || mount -t tmpfs -o size=64k none small`,
