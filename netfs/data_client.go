@@ -381,7 +381,7 @@ func (fs *rawFS) GetAttr(stop <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 
 func (fs *rawFS) attrOut(n *node, res *fspb.Result, since uint64, out *fuse.AttrOut) {
 	fillAttr(n.ours(res.GetEntry().GetAttr()), &out.Attr)
-	n.show(&out.Attr)
+	n.fs.own.show(n, &out.Attr)
 	if !n.volatile && !fs.m.inval.touched(since, "", "", n.id) {
 		out.SetTimeout(forever)
 	}

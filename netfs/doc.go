@@ -32,7 +32,8 @@
 // never leave the kernel. There writes go through at once, and fifos cannot be opened.
 //
 // Fifos are shown as regular files (stat too), because only then do their reads and writes reach us: each is done at
-// the home, and poll takes them for always ready. A jobserver that a make makes here is a real one, of this kernel. Device nodes never open a device of the helper (the mount is nodev); connecting to a unix socket of the home gives
+// the home, and poll takes them for always ready. One that was made here is a fifo of this kernel as long as its task
+// (task) runs; others that open it meanwhile wait. Device nodes never open a device of the helper (the mount is nodev); connecting to a unix socket of the home gives
 // ECONNREFUSED.
 //
 // Who asks. The helper's kernel checks permissions by mode bits (default_permissions); the home does what makes, removes

@@ -261,48 +261,6 @@ func TestShip(t *testing.T) {
 	}
 }
 
-// TestJobserver waits by poll on the jobserver of a make that runs here.
-func TestJobserver(t *testing.T) {
-	x := newHome(t, t.TempDir()).mount(t)
-	if err := unix.Mkfifo(x.path("GMfifo12"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	open := func() int {
-		fd, err := unix.Open(x.path("GMfifo12"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = unix.Close(fd) })
-		return fd
-	}
-	tokens := open()
-	x.sync(t)
-	child := open() // by its name, as a make below does
-	ready := func() bool {
-		p := []unix.PollFd{{Fd: int32(tokens), Events: unix.POLLIN}}
-		n, err := unix.Poll(p, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n > 0
-	}
-	if ready() {
-		t.Error("it is ready and empty")
-	}
-	if _, err := unix.Write(child, []byte("+")); err != nil {
-		t.Fatal(err)
-	}
-	if !ready() {
-		t.Error("it is not ready and holds a token")
-	}
-	if st, err := os.Stat(x.path("GMfifo12")); err != nil || st.Mode().Type() != os.ModeNamedPipe {
-		t.Error(st, err)
-	}
-	if err := os.Remove(x.path("GMfifo12")); err != nil {
-		t.Error(err)
-	}
-}
-
 // TestFifo moves bytes through a fifo of the home, both ways, as make's job server does, and kills a reader that waits.
 func TestFifo(t *testing.T) {
 	h := newHome(t, t.TempDir())
@@ -310,13 +268,6 @@ func TestFifo(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := h.mount(t)
-	out, err := exec.Command("/bin/sh", "-ec", `mkfifo "$0"; echo made >"$0" & read x <"$0"; echo $x; wait; chmod 640 "$0"; stat -c %a "$0"`, x.path("made")).CombinedOutput()
-	if err != nil || string(out) != "made\n640\n" {
-		t.Errorf("a fifo that was made here: %q %v", out, err)
-	}
-	if st, err := os.Stat(h.path("made")); err != nil || st.Mode() != os.ModeNamedPipe|0o640 {
-		t.Errorf("a fifo that was made here is at home %v %v", st.Mode(), err)
-	}
 	server, err := os.OpenFile(h.path("jobs"), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -325,7 +276,7 @@ func TestFifo(t *testing.T) {
 	if _, err := server.WriteString("++"); err != nil {
 		t.Fatal(err)
 	}
-	out, err = exec.Command("/bin/sh", "-c", `exec 3<"$0" 4>"$0"; head -c1 <&3; printf - >&4`, x.path("jobs")).CombinedOutput()
+	out, err := exec.Command("/bin/sh", "-c", `exec 3<"$0" 4>"$0"; head -c1 <&3; printf - >&4`, x.path("jobs")).CombinedOutput()
 	if err != nil || string(out) != "+" {
 		t.Fatalf("%q %v", out, err)
 	}

@@ -1,7 +1,6 @@
 package netfs
 
 import (
-	"strings"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -121,12 +120,8 @@ func (fs *rawFS) Mkdir(stop <-chan struct{}, in *fuse.MkdirIn, name string, out 
 func (fs *rawFS) Mknod(stop <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
 	n, _, _, st := fs.build("fs.mknod", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode, Rdev: in.Rdev}, out)
 	if st == fuse.OK && in.Mode&unix.S_IFMT == unix.S_IFIFO {
-		n.own.Store(strings.HasPrefix(name, ownFifo))
-		out.Attr.Mode = out.Attr.Mode&^unix.S_IFMT | unix.S_IFIFO // as the kernel asked for, or it takes it for an error
-		if !n.own.Load() {                                        // the next to look gets what we show of fifos, and forgets this
-			out.SetEntryTimeout(0)
-			out.SetAttrTimeout(0)
-		}
+		fs.own.add(n.id, taskOf(in.Pid))
+		fs.own.show(n, &out.Attr)
 	}
 	return st
 }
@@ -208,6 +203,7 @@ func (fs *rawFS) remove(stop <-chan struct{}, h *fuse.InHeader, name string, fla
 	fs.changedDir(dir, res.Dir, since)
 	fs.dropEdge(dir, name)
 	if v != nil {
+		fs.own.del(v.id)
 		fs.changed(v.id)
 		v.unlinked()
 	}

@@ -26,6 +26,7 @@ type rawFS struct {
 	reads readSet
 	creds credCache
 	ships ships
+	own   ownFifos
 
 	mu    sync.Mutex
 	next  uint64
@@ -47,7 +48,6 @@ type node struct {
 	writers  atomic.Int32
 	pinned   atomic.Bool // the home keeps it alive for us
 	locked   atomic.Bool // somebody here has, or had, a lock on it
-	own      atomic.Bool // a fifo that is used here only, see ownFifo
 
 	// guarded by rawFS.mu
 	lookups  uint64
@@ -75,6 +75,7 @@ func newRawFS(m *Mount) *rawFS {
 	fs.held.nodes = make(map[*node]struct{})
 	fs.creds.byPid = make(map[credKey]credEntry)
 	fs.ships.init()
+	fs.own.tasks = make(map[string]task)
 	return fs
 }
 
@@ -234,25 +235,13 @@ func fillAttr(a *fspb.Attr, out *fuse.Attr) {
 	}
 }
 
-// ownFifo begins the names of fifos that are for who made them and what he starts, all of which runs here: the jobservers of GNU make
-// from 4.4 on. Their users wait by poll, which says of what we serve that it is always ready and lets no signal through, so that a
-// make would never hear of the end of the children that hold its tokens.
-const ownFifo = "GMfifo"
-
-// show has the kernel make a fifo of one that is used here only.
-func (n *node) show(out *fuse.Attr) {
-	if n.own.Load() {
-		out.Mode = out.Mode&^unix.S_IFMT | unix.S_IFIFO
-	}
-}
-
 // enter answers with an entry. If something that concerns it became invalid since the question, the kernel may use the
 // answer once, but not keep it.
 func (fs *rawFS) enter(dir *node, name string, e *fspb.Entry, since uint64, out *fuse.EntryOut) *node {
 	n := fs.intern(dir, name, e)
 	out.NodeId, out.Generation = n.nodeid, 1
 	fillAttr(n.ours(e.Attr), &out.Attr)
-	n.show(&out.Attr)
+	fs.own.show(n, &out.Attr)
 	if !n.volatile && !fs.m.inval.touched(since, dir.id, name, n.id) {
 		out.SetEntryTimeout(forever)
 		out.SetAttrTimeout(forever)

@@ -115,6 +115,7 @@ func (n *node) usedBy(tid uint32, write bool) {
 // FlushEnded is Flush without what tasks that still run have written and nobody else has seen: they may well remove it before
 // they end. It is for when a job has ended.
 func (m *Mount) FlushEnded(ctx context.Context) error {
+	m.fs.own.end(m)
 	ended := make(map[task]bool)
 	return m.flush(ctx, func(t task) bool {
 		if _, ok := ended[t]; !ok {
