@@ -81,9 +81,30 @@ func (r *remoteJob) events() control.JobEvent {
 	}
 }
 
-// stop stops the ghost as its job was stopped, unless it is already.
+// staleTime is how long a job that was stopped and sent a SIGCONT may take to say that it was continued.
+const staleTime = 200 * time.Millisecond
+
+// stop stops the ghost as its job was stopped, unless it is already. News of a stop may meet a SIGCONT under way: then the job says soon
+// that it was continued, and a ghost that had been stopped meanwhile might stay so.
 func (r *remoteJob) stop(signal int) {
 	r.mu.Lock()
+	if r.resumed {
+		r.forgetLocked()
+		r.late = time.AfterFunc(staleTime, func() {
+			r.mu.Lock()
+			still := r.late != nil
+			r.late = nil
+			if still {
+				r.resumed = false
+			}
+			r.mu.Unlock()
+			if still {
+				r.stop(signal)
+			}
+		})
+		r.mu.Unlock()
+		return
+	}
 	was := r.stopped
 	r.stopped = true
 	r.mu.Unlock()
@@ -98,9 +119,19 @@ func (r *remoteJob) stop(signal int) {
 	_ = r.ghost.Stop(signal) // gone: seen by forward
 }
 
+// forgetLocked drops a stop that was news of before a SIGCONT.
+func (r *remoteJob) forgetLocked() {
+	if r.late != nil {
+		r.late.Stop()
+		r.late = nil
+	}
+}
+
 // cont wakes the ghost if somebody there continued its job.
 func (r *remoteJob) cont() {
 	r.mu.Lock()
+	r.resumed = false
+	r.forgetLocked()
 	was := r.stopped
 	r.stopped = false
 	r.mu.Unlock()
@@ -275,6 +306,7 @@ func (r *remoteJob) end() {
 	}
 	r.s.mu.Unlock()
 	r.mu.Lock()
+	r.forgetLocked()
 	fds, home := r.fds, r.home
 	r.fds = nil
 	r.mu.Unlock()

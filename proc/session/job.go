@@ -51,6 +51,8 @@ type remoteJob struct {
 	woken   bool             // we sent the ghost a SIGCONT because the job was continued there
 	home    bool             // it comes back: its next exec is let through
 	expect  map[int]expected // by signal
+	resumed bool             // a SIGCONT went to the job, and it has not said that it was continued
+	late    *time.Timer      // of a stop that may be one of before that
 }
 
 // captureTimeout bounds the daemon's reading of an image.
@@ -221,6 +223,10 @@ func (r *remoteJob) forward() {
 			r.mu.Lock()
 			woken := r.woken
 			r.stopped, r.woken = false, false
+			if !woken || int(sig.Pid) != r.s.self {
+				r.resumed = true
+				r.forgetLocked()
+			}
 			r.mu.Unlock()
 			if woken && int(sig.Pid) == r.s.self {
 				continue // the job goes on already
