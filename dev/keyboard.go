@@ -76,7 +76,7 @@ func (k *keyboard) run(ctx context.Context) {
 		}
 		switch err := k.bring(ctx, n); {
 		case err == nil:
-			pause = lookFirst / 4
+			pause = lookFirst / 20
 		case errors.Is(err, syscall.EINTR):
 			pause = lookFirst
 		default:
@@ -123,8 +123,15 @@ func (k *keyboard) bring(ctx context.Context, n int) error {
 	}
 }
 
-// wanted says how many bytes a process of the job waits for; 0: none does.
+// wanted says how many bytes a process of the job waits for; 0: none does, or what it waits for is there already.
 func (k *keyboard) wanted() int {
+	if k.unread() { // first: it makes those run who have been served
+		return 0
+	}
+	return k.waited()
+}
+
+func (k *keyboard) waited() int {
 	pids, err := k.pids()
 	if err != nil {
 		return 0

@@ -61,13 +61,9 @@ func terminal(d Desc, access int, ptmx func() (*os.File, error)) (c *console, fa
 		if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 			return
 		}
-		peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, uintptr(access)|unix.O_NOCTTY|unix.O_CLOEXEC)
-		if errno != 0 {
-			err = errno
-			return
+		if slave, err = peer(fd, access); err == nil {
+			err = c.setUp(fd, slave, d)
 		}
-		slave = int(peer)
-		err = c.setUp(fd, slave, d)
 	})
 	if cerr != nil || err != nil {
 		near.Close()
@@ -144,6 +140,32 @@ func (c *console) givesBack() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return t.Oflag&^c.last.Oflag&unix.OPOST != 0
+}
+
+// unread reports whether there is input that nobody has read. The kernel brings it to its readers some time after it was written; poll
+// makes it do so, so that a reader who has been served no longer sleeps when this returns.
+func (c *console) unread() bool {
+	there := false
+	_ = control(c.near, func(fd int) {
+		slave, err := peer(fd, unix.O_RDONLY|unix.O_NONBLOCK)
+		if err != nil {
+			return
+		}
+		defer unix.Close(slave)
+		p := []unix.PollFd{{Fd: int32(slave), Events: unix.POLLIN}}
+		n, err := unix.Poll(p, 0)
+		there = err == nil && n > 0 && p[0].Revents&unix.POLLIN != 0
+	})
+	return there
+}
+
+// peer opens the slave of a master.
+func peer(master, flags int) (int, error) {
+	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, uintptr(flags)|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(n), nil
 }
 
 // byKey reports whether the process has its keys one by one. That the modes say so is not enough: a job that was begun in the
