@@ -11,16 +11,19 @@ import (
 )
 
 // Program is what a cloned child does before it becomes another program: a list of raw system calls, made beforehand, the
-// last of which is execve. A child of a Go process made without CLONE_VM has one thread and a copy of a runtime that
-// believes it has many, so nothing but raw calls may run in it: no allocation, no lock, no stack growth.
+// last of which is execve. The child has one thread and no part in the Go runtime, so nothing but raw calls may run in it: no
+// allocation, no lock, no stack growth.
 //
 // The steps run in the order they were added. The first that fails ends the child; Clone's pipe then carries its index
-// and errno. A Program is built and run once, by one goroutine.
+// and errno. A Program is built and run once, by one goroutine. The child runs in the caller's memory, on a stack that belongs to
+// the Program: whoever calls Clone must keep the Program until the child is known to have become another program or been waited for.
 type Program struct {
-	steps []step
-	names []string
-	keep  []any // the memory the steps point to
-	bad   error
+	steps  []step
+	names  []string
+	keep   []any // the memory the steps point to
+	stack  []byte
+	report uintptr
+	bad    error
 }
 
 const (
@@ -169,6 +172,14 @@ func (p *Program) IOPriority(prio uint32) {
 	p.add("ioprio_set", stepPlain, unix.SYS_IOPRIO_SET, whoProcess, 0, uintptr(prio))
 }
 
+// TimerSlack sets by how many ns timers may be late; 0 stands for 50 µs, with which the kernel starts its first process.
+func (p *Program) TimerSlack(ns uint64) {
+	if ns == 0 { // to the kernel it means what the parent has, and the parent may be a daemon that is late on purpose
+		ns = 50_000
+	}
+	p.add("prctl(PR_SET_TIMERSLACK)", stepPlain, unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, uintptr(ns), 0, 0, 0)
+}
+
 // Credentials sets the supplementary groups and the real, effective, saved and file system ids, in this order.
 func (p *Program) Credentials(groups []uint32, gid, uid [4]uint32) {
 	var ptr uintptr
@@ -242,28 +253,26 @@ func Clone(p *Program, o CloneOptions) (int, syscall.Errno) {
 	}
 	runtime.LockOSThread() // the signal mask below is the thread's
 	defer runtime.UnlockOSThread()
-	pid, errno := cloneAndRun(ca, p.steps, uintptr(o.Report))
+	all, old := ^uint64(0), uint64(0)
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	p.report = uintptr(o.Report)
+	pid, errno := cloneAndRun(ca, p)
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	runtime.KeepAlive(tid)
-	runtime.KeepAlive(p)
+	runtime.KeepAlive(ca)
 	return int(pid), errno
 }
 
-// cloneAndRun must not be preempted, grow its stack or write a pointer between clone3 and execve.
+// run is the child. It must not be preempted, grow its stack or write a pointer.
 //
 //go:norace
 //go:nosplit
 //go:noinline
-func cloneAndRun(ca *cloneArgs, steps []step, report uintptr) (uintptr, syscall.Errno) {
-	all, old := ^uint64(0), uint64(0)
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(ca)), unsafe.Sizeof(*ca), 0, 0, 0, 0)
-	if errno != 0 || pid != 0 {
-		syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
-		return pid, errno
-	}
+func run(p *Program) {
 	var saved uintptr
-	for i := range steps {
-		s := &steps[i]
+	report := p.report
+	for i := range p.steps {
+		s := &p.steps[i]
 		first := s.a[0]
 		if s.kind == stepUse {
 			first = saved

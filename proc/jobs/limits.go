@@ -3,7 +3,6 @@ package jobs
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strconv"
 	"syscall"
 
@@ -18,7 +17,7 @@ const nameWidth = 26
 // readLimits reads /proc/PID/limits. prlimit would need CAP_SYS_RESOURCE for another user's process, which root in a container
 // often lacks.
 func readLimits(path string) ([]*jobspb.Rlimit, error) {
-	b, err := os.ReadFile(path)
+	b, err := slurp(path)
 	if err != nil {
 		return nil, err
 	}

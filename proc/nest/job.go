@@ -31,6 +31,8 @@ type job struct {
 	group *jobGroup
 	state int
 	early []*Event // what came while starting
+	// The child runs in it until it has become its program, or died.
+	program *sys.Program
 }
 
 func errnoOf(err error) syscall.Errno {
@@ -62,7 +64,7 @@ func (s *server) start(id uint64, spec Spec, slots []slot, fds []int) {
 		j := s.jobs[id]
 		early := j.early
 		if j.early = nil; len(early) == 0 {
-			j.state = jobRunning
+			j.state, j.program = jobRunning, nil
 			s.mu.Unlock()
 			return
 		}
@@ -100,7 +102,7 @@ func (s *server) launch(id uint64, spec Spec, slots []slot, fds []int) (int, err
 		unix.Close(report[1])
 		return 0, err
 	}
-	j := &job{id: id, group: g}
+	j := &job{id: id, group: g, program: p}
 	s.cursor.guard()
 	s.mu.Lock()
 	pid, errno := sys.Clone(p, sys.CloneOptions{Pid: spec.Pid, Cgroup: g.fd, Report: report[1]})

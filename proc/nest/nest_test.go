@@ -54,6 +54,8 @@ func TestAttributes(t *testing.T) {
 		{"the same directory", "readlink /proc/self/fd/8", func(s *Spec) {
 			s.FDs = []FD{{N: 8, Path: dir, Ino: inode(t, dir) | 5<<48}} // the bits above tell devices of a home apart
 		}, dir},
+		{"timer slack", "cat /proc/self/timerslack_ns", func(s *Spec) { s.TimerSlack = 123456 }, "123456"},
+		{"timer slack by default", "cat /proc/self/timerslack_ns", func(*Spec) {}, "50000"},
 		{"priority of input and output", "ionice", func(s *Spec) { s.IOPriority = 2<<13 | 6 }, "best-effort: prio 6"},
 		{"nice", "nice", func(s *Spec) { s.Nice = 7 }, "7"},
 		{"blocked signals", status("SigBlk"), func(s *Spec) { s.SigMask = 1 << 9 }, "0000000000000200"},

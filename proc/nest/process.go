@@ -24,6 +24,7 @@ type Spec struct {
 	Rlimits    []Rlimit
 	Nice       int       // -20..19
 	IOPriority uint32    // as ioprio_get gives it; 0: none
+	TimerSlack uint64    // ns by which timers may be late; 0: the kernel's default of 50 µs
 	SigMask    uint64    // blocked signals; bit n-1 is signal n
 	SigIgnored uint64    // ignored signals, likewise
 	UID, GID   [4]uint32 // real, effective, saved, file system

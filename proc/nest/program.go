@@ -74,6 +74,7 @@ func (s *server) program(spec Spec, slots []slot, fds []int, report int) (*sys.P
 	if spec.IOPriority != 0 {
 		p.IOPriority(spec.IOPriority)
 	}
+	p.TimerSlack(spec.TimerSlack)
 	for _, r := range spec.Rlimits {
 		r = s.limits.cut(r)
 		p.Rlimit(r.Resource, r.Soft, r.Hard)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/onehost/onehost/intercept"
 	"github.com/onehost/onehost/place"
+	"github.com/onehost/onehost/sys"
 )
 
 // EnvSession is set in the environment of everything in a session, to its number.
@@ -26,6 +27,9 @@ const dialTimeout = 5 * time.Second
 
 // endTimeout bounds the killing of what a session leaves.
 const endTimeout = 5 * time.Second
+
+// timerSlack is how late the supervisor's timers may be. It is set when CMD has been forked, which keeps its own.
+const timerSlack = 500 * time.Microsecond
 
 // Run runs the command and returns when it has ended, together with all it had elsewhere. Signals sent to this process
 // meanwhile are passed to the command. If ctx ends, everything is killed. Inside a session it does not return but
@@ -79,6 +83,7 @@ func Run(ctx context.Context, cfg Config) (Status, error) {
 	if err != nil {
 		return Status{Code: 125}, err
 	}
+	_ = sys.SetTimerSlack(timerSlack) // without it all goes on as well, at more cost
 	return supervise(ctx, &cfg, rules, report, d, k, signals)
 }
 

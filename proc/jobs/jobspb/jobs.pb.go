@@ -2,7 +2,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        v3.21.12
-// source: proc/jobs/jobspb/jobs.proto
+// source: jobs.proto
 
 package jobspb
 
@@ -63,11 +63,11 @@ func (x Event_Kind) String() string {
 }
 
 func (Event_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_proc_jobs_jobspb_jobs_proto_enumTypes[0].Descriptor()
+	return file_jobs_proto_enumTypes[0].Descriptor()
 }
 
 func (Event_Kind) Type() protoreflect.EnumType {
-	return &file_proc_jobs_jobspb_jobs_proto_enumTypes[0]
+	return &file_jobs_proto_enumTypes[0]
 }
 
 func (x Event_Kind) Number() protoreflect.EnumNumber {
@@ -76,7 +76,7 @@ func (x Event_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Event_Kind.Descriptor instead.
 func (Event_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_proc_jobs_jobspb_jobs_proto_rawDescGZIP(), []int{4, 0}
+	return file_jobs_proto_rawDescGZIP(), []int{4, 0}
 }
 
 // Exec opens the stream "proc.exec": a process of the home that is to run on the helper.
@@ -101,15 +101,16 @@ type Exec struct {
 	Fds           []byte                 `protobuf:"bytes,17,opt,name=fds,proto3" json:"fds,omitempty"`                   // the inherited descriptors, as the dev room describes them
 	FsSeq         uint64                 `protobuf:"varint,18,opt,name=fs_seq,json=fsSeq,proto3" json:"fs_seq,omitempty"` // the last invalidation that must have been applied before it starts
 	Home          *Home                  `protobuf:"bytes,19,opt,name=home,proto3" json:"home,omitempty"`
-	CwdIno        uint64                 `protobuf:"varint,20,opt,name=cwd_ino,json=cwdIno,proto3" json:"cwd_ino,omitempty"` // inode number of cwd at home, of which the low 48 bits count
-	IoPrio        uint32                 `protobuf:"varint,21,opt,name=io_prio,json=ioPrio,proto3" json:"io_prio,omitempty"` // as ioprio_get gives it: class and level; 0: none was set
+	CwdIno        uint64                 `protobuf:"varint,20,opt,name=cwd_ino,json=cwdIno,proto3" json:"cwd_ino,omitempty"`             // inode number of cwd at home, of which the low 48 bits count
+	IoPrio        uint32                 `protobuf:"varint,21,opt,name=io_prio,json=ioPrio,proto3" json:"io_prio,omitempty"`             // as ioprio_get gives it: class and level; 0: none was set
+	TimerSlack    uint64                 `protobuf:"varint,22,opt,name=timer_slack,json=timerSlack,proto3" json:"timer_slack,omitempty"` // ns
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[0]
+	mi := &file_jobs_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -121,7 +122,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[0]
+	mi := &file_jobs_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -134,7 +135,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_proc_jobs_jobspb_jobs_proto_rawDescGZIP(), []int{0}
+	return file_jobs_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *Exec) GetSession() uint64 {
@@ -284,6 +285,13 @@ func (x *Exec) GetIoPrio() uint32 {
 	return 0
 }
 
+func (x *Exec) GetTimerSlack() uint64 {
+	if x != nil {
+		return x.TimerSlack
+	}
+	return 0
+}
+
 // Home says what a helper must know to make the nest of a home.
 type Home struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -296,7 +304,7 @@ type Home struct {
 
 func (x *Home) Reset() {
 	*x = Home{}
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[1]
+	mi := &file_jobs_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -308,7 +316,7 @@ func (x *Home) String() string {
 func (*Home) ProtoMessage() {}
 
 func (x *Home) ProtoReflect() protoreflect.Message {
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[1]
+	mi := &file_jobs_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -321,7 +329,7 @@ func (x *Home) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Home.ProtoReflect.Descriptor instead.
 func (*Home) Descriptor() ([]byte, []int) {
-	return file_proc_jobs_jobspb_jobs_proto_rawDescGZIP(), []int{1}
+	return file_jobs_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Home) GetHostname() string {
@@ -356,7 +364,7 @@ type Rlimit struct {
 
 func (x *Rlimit) Reset() {
 	*x = Rlimit{}
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[2]
+	mi := &file_jobs_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +376,7 @@ func (x *Rlimit) String() string {
 func (*Rlimit) ProtoMessage() {}
 
 func (x *Rlimit) ProtoReflect() protoreflect.Message {
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[2]
+	mi := &file_jobs_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +389,7 @@ func (x *Rlimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rlimit.ProtoReflect.Descriptor instead.
 func (*Rlimit) Descriptor() ([]byte, []int) {
-	return file_proc_jobs_jobspb_jobs_proto_rawDescGZIP(), []int{2}
+	return file_jobs_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Rlimit) GetResource() uint32 {
@@ -421,7 +429,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[3]
+	mi := &file_jobs_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +441,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[3]
+	mi := &file_jobs_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +454,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_proc_jobs_jobspb_jobs_proto_rawDescGZIP(), []int{3}
+	return file_jobs_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Order) GetSignal() int32 {
@@ -515,7 +523,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[4]
+	mi := &file_jobs_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +535,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_proc_jobs_jobspb_jobs_proto_msgTypes[4]
+	mi := &file_jobs_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +548,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_proc_jobs_jobspb_jobs_proto_rawDescGZIP(), []int{4}
+	return file_jobs_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Event) GetKind() Event_Kind {
@@ -599,11 +607,12 @@ func (x *Event) GetMaxRss() int64 {
 	return 0
 }
 
-var File_proc_jobs_jobspb_jobs_proto protoreflect.FileDescriptor
+var File_jobs_proto protoreflect.FileDescriptor
 
-const file_proc_jobs_jobspb_jobs_proto_rawDesc = "" +
+const file_jobs_proto_rawDesc = "" +
 	"\n" +
-	"\x1bproc/jobs/jobspb/jobs.proto\x12\fonehost.jobs\"\x89\x04\n" +
+	"\n" +
+	"jobs.proto\x12\fonehost.jobs\"\xaa\x04\n" +
 	"\x04Exec\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\x04R\x03job\x12\x10\n" +
@@ -628,7 +637,9 @@ const file_proc_jobs_jobspb_jobs_proto_rawDesc = "" +
 	"\x06fs_seq\x18\x12 \x01(\x04R\x05fsSeq\x12&\n" +
 	"\x04home\x18\x13 \x01(\v2\x12.onehost.jobs.HomeR\x04home\x12\x17\n" +
 	"\acwd_ino\x18\x14 \x01(\x04R\x06cwdIno\x12\x17\n" +
-	"\aio_prio\x18\x15 \x01(\rR\x06ioPrio\"Z\n" +
+	"\aio_prio\x18\x15 \x01(\rR\x06ioPrio\x12\x1f\n" +
+	"\vtimer_slack\x18\x16 \x01(\x04R\n" +
+	"timerSlack\"Z\n" +
 	"\x04Home\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x1b\n" +
 	"\tpid_first\x18\x02 \x01(\rR\bpidFirst\x12\x19\n" +
@@ -664,20 +675,20 @@ const file_proc_jobs_jobspb_jobs_proto_rawDesc = "" +
 	"\x06EXITED\x10\x05B-Z+github.com/onehost/onehost/proc/jobs/jobspbb\x06proto3"
 
 var (
-	file_proc_jobs_jobspb_jobs_proto_rawDescOnce sync.Once
-	file_proc_jobs_jobspb_jobs_proto_rawDescData []byte
+	file_jobs_proto_rawDescOnce sync.Once
+	file_jobs_proto_rawDescData []byte
 )
 
-func file_proc_jobs_jobspb_jobs_proto_rawDescGZIP() []byte {
-	file_proc_jobs_jobspb_jobs_proto_rawDescOnce.Do(func() {
-		file_proc_jobs_jobspb_jobs_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_proc_jobs_jobspb_jobs_proto_rawDesc), len(file_proc_jobs_jobspb_jobs_proto_rawDesc)))
+func file_jobs_proto_rawDescGZIP() []byte {
+	file_jobs_proto_rawDescOnce.Do(func() {
+		file_jobs_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_jobs_proto_rawDesc), len(file_jobs_proto_rawDesc)))
 	})
-	return file_proc_jobs_jobspb_jobs_proto_rawDescData
+	return file_jobs_proto_rawDescData
 }
 
-var file_proc_jobs_jobspb_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proc_jobs_jobspb_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
-var file_proc_jobs_jobspb_jobs_proto_goTypes = []any{
+var file_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_jobs_proto_goTypes = []any{
 	(Event_Kind)(0), // 0: onehost.jobs.Event.Kind
 	(*Exec)(nil),    // 1: onehost.jobs.Exec
 	(*Home)(nil),    // 2: onehost.jobs.Home
@@ -685,7 +696,7 @@ var file_proc_jobs_jobspb_jobs_proto_goTypes = []any{
 	(*Order)(nil),   // 4: onehost.jobs.Order
 	(*Event)(nil),   // 5: onehost.jobs.Event
 }
-var file_proc_jobs_jobspb_jobs_proto_depIdxs = []int32{
+var file_jobs_proto_depIdxs = []int32{
 	3, // 0: onehost.jobs.Exec.rlimits:type_name -> onehost.jobs.Rlimit
 	2, // 1: onehost.jobs.Exec.home:type_name -> onehost.jobs.Home
 	0, // 2: onehost.jobs.Event.kind:type_name -> onehost.jobs.Event.Kind
@@ -696,27 +707,27 @@ var file_proc_jobs_jobspb_jobs_proto_depIdxs = []int32{
 	0, // [0:3] is the sub-list for field type_name
 }
 
-func init() { file_proc_jobs_jobspb_jobs_proto_init() }
-func file_proc_jobs_jobspb_jobs_proto_init() {
-	if File_proc_jobs_jobspb_jobs_proto != nil {
+func init() { file_jobs_proto_init() }
+func file_jobs_proto_init() {
+	if File_jobs_proto != nil {
 		return
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proc_jobs_jobspb_jobs_proto_rawDesc), len(file_proc_jobs_jobspb_jobs_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jobs_proto_rawDesc), len(file_jobs_proto_rawDesc)),
 			NumEnums:      1,
 			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
-		GoTypes:           file_proc_jobs_jobspb_jobs_proto_goTypes,
-		DependencyIndexes: file_proc_jobs_jobspb_jobs_proto_depIdxs,
-		EnumInfos:         file_proc_jobs_jobspb_jobs_proto_enumTypes,
-		MessageInfos:      file_proc_jobs_jobspb_jobs_proto_msgTypes,
+		GoTypes:           file_jobs_proto_goTypes,
+		DependencyIndexes: file_jobs_proto_depIdxs,
+		EnumInfos:         file_jobs_proto_enumTypes,
+		MessageInfos:      file_jobs_proto_msgTypes,
 	}.Build()
-	File_proc_jobs_jobspb_jobs_proto = out.File
-	file_proc_jobs_jobspb_jobs_proto_goTypes = nil
-	file_proc_jobs_jobspb_jobs_proto_depIdxs = nil
+	File_jobs_proto = out.File
+	file_jobs_proto_goTypes = nil
+	file_jobs_proto_depIdxs = nil
 }
