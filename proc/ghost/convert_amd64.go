@@ -31,7 +31,7 @@ func (h *Held) Convert() error {
 	if err != nil {
 		return err
 	}
-	if _, err := unix.PtracePokeText(h.Pid, uintptr(at), stub); err != nil {
+	if err := h.write(at); err != nil {
 		return fmt.Errorf("writing the stub into %d: %w", h.Pid, err)
 	}
 	regs.R12 = regs.Rsp
@@ -48,6 +48,21 @@ func (h *Held) Convert() error {
 		return fmt.Errorf("detach of %d: %w", h.Pid, err)
 	}
 	return nil
+}
+
+// write puts the stub there. /proc/PID/mem takes it at once, which ptrace does word by word; but a kernel may be told to let nobody
+// write to code that way.
+func (h *Held) write(at uint64) error {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(h.Pid)+"/mem", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		n, werr := unix.Pwrite(fd, stub, int64(at))
+		unix.Close(fd)
+		if werr == nil && n == len(stub) {
+			return nil
+		}
+	}
+	_, err = unix.PtracePokeText(h.Pid, uintptr(at), stub)
+	return err
 }
 
 // userCS is the code segment of 64-bit programs.
