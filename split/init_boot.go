@@ -91,6 +91,7 @@ func bootStage() error {
 	}
 	runtime.LockOSThread() // unshare below is the thread's own; exec keeps this thread's view for all
 	report := os.NewFile(fdReport, "report")
+	unix.CloseOnExec(fdConfig) // or every process of the host would have it
 	raw, err := io.ReadAll(os.NewFile(fdConfig, "config"))
 	if err != nil || len(raw) == 0 {
 		return errors.New("whoever started this host is gone")

@@ -97,6 +97,9 @@ func TestExec(t *testing.T) {
 			t.Errorf("%s: %v; want %v", name, err, want)
 		}
 	}
+	if out, err := h.Command(t.Context(), "sh", "-c", "echo /proc/$$/fd/*").Output(); err != nil || strings.Count(string(out), "/fd/") != 4 { // with the one it looks by
+		t.Errorf("a program has not just its three descriptors: %s%v", out, err)
+	}
 	big := bytes.Repeat([]byte("0123456789abcde\n"), 1<<16)
 	cmd := h.Command(t.Context(), "cat")
 	cmd.Stdin = bytes.NewReader(big)
