@@ -371,7 +371,7 @@ func (fs *rawFS) GetAttr(stop <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 		fs.attrOut(n, &fspb.Result{Entry: &fspb.Entry{Attr: a}}, since, out)
 		return fuse.OK
 	}
-	res, _, e := fs.m.ask(callerOf(stop, &in.InHeader), "fs.getattr", &fspb.Op{Id: []byte(n.id)})
+	res, e := fs.getattr(callerOf(stop, &in.InHeader), n)
 	if e != 0 {
 		return fuse.Status(e)
 	}

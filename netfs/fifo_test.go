@@ -48,6 +48,11 @@ func TestFifoMadeHere(t *testing.T) {
 	if err := os.Remove(x.path("jobs")); err != nil {
 		t.Error(err)
 	}
+	x.sync(t)
+	var st unix.Stat_t
+	if err := unix.Fstat(child, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		t.Errorf("without its name it is %#o, %v", st.Mode, err)
+	}
 }
 
 // TestFifoOutlivesTask makes a fifo, and uses it together with the home after its maker has ended.

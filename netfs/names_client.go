@@ -118,9 +118,9 @@ func (fs *rawFS) Mkdir(stop <-chan struct{}, in *fuse.MkdirIn, name string, out 
 
 // Mknod makes a fifo, a socket, a device node or a regular file at home.
 func (fs *rawFS) Mknod(stop <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	n, _, _, st := fs.build("fs.mknod", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode, Rdev: in.Rdev}, out)
+	n, res, _, st := fs.build("fs.mknod", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode, Rdev: in.Rdev}, out)
 	if st == fuse.OK && in.Mode&unix.S_IFMT == unix.S_IFIFO {
-		fs.own.add(n.id, taskOf(in.Pid))
+		fs.own.add(n.id, ownFifo{taskOf(in.Pid), res.Entry.Attr})
 		fs.own.show(n, &out.Attr)
 	}
 	return st
@@ -203,7 +203,6 @@ func (fs *rawFS) remove(stop <-chan struct{}, h *fuse.InHeader, name string, fla
 	fs.changedDir(dir, res.Dir, since)
 	fs.dropEdge(dir, name)
 	if v != nil {
-		fs.own.del(v.id)
 		fs.changed(v.id)
 		v.unlinked()
 	}

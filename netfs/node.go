@@ -75,7 +75,7 @@ func newRawFS(m *Mount) *rawFS {
 	fs.held.nodes = make(map[*node]struct{})
 	fs.creds.byPid = make(map[credKey]credEntry)
 	fs.ships.init()
-	fs.own.tasks = make(map[string]task)
+	fs.own.all = make(map[string]ownFifo)
 	return fs
 }
 
