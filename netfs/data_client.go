@@ -7,7 +7,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/onehost/onehost/netfs/fspb"
 )
@@ -130,7 +129,7 @@ func (fs *rawFS) Tmpfile(stop <-chan struct{}, in *fuse.CreateIn, out *fuse.Crea
 	n := fs.intern(nil, "", res.Entry)
 	n.pinned.Store(true)
 	out.NodeId, out.Generation = n.nodeid, 1
-	fillAttr(res.Entry.Attr, &out.Attr)
+	n.fill(res.Entry.Attr, &out.Attr)
 	return fs.created(n, in, res, since, &out.OpenOut)
 }
 
@@ -246,8 +245,12 @@ func (fs *rawFS) Write(stop <-chan struct{}, in *fuse.WriteIn, data []byte) (uin
 	if n == nil {
 		return 0, fuse.Status(syscall.ESTALE)
 	}
+	var cred *fspb.Cred
+	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
+		cred = fs.creds.of(&in.InHeader)
+	}
 	write := func() syscall.Errno {
-		e := n.write(in.Uid, int64(in.Offset), data, in.Flags)
+		e := n.write(in.Uid, int64(in.Offset), data, in.Flags, cred)
 		if e == 0 && fs.m.cfg.NoOpen { // nobody will say when it is closed
 			e = n.flush(false)
 		}
@@ -339,7 +342,7 @@ func (n *node) lastClosed() {
 		if w.gone {
 			n.fs.held.del(n)
 			w.dropWhole(n)
-			w.token = false
+			w.cred, w.token = nil, false
 			w.active.Store(false)
 		} else if w.token {
 			n.fs.held.add(n) // Flush gives the token back
@@ -362,7 +365,7 @@ func (fs *rawFS) GetAttr(stop <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 		return fuse.Status(syscall.ESTALE)
 	}
 	if a := n.local(); a != nil {
-		fillAttr(a, &out.Attr)
+		n.fill(a, &out.Attr)
 		out.SetTimeout(forever)
 		return fuse.OK
 	}
@@ -380,118 +383,9 @@ func (fs *rawFS) GetAttr(stop <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 }
 
 func (fs *rawFS) attrOut(n *node, res *fspb.Result, since uint64, out *fuse.AttrOut) {
-	fillAttr(n.ours(res.GetEntry().GetAttr()), &out.Attr)
+	n.fill(n.ours(res.GetEntry().GetAttr()), &out.Attr)
 	n.fs.own.show(n, &out.Attr)
 	if !n.volatile && !fs.m.inval.touched(since, "", "", n.id) {
 		out.SetTimeout(forever)
 	}
-}
-
-// SetAttr changes attributes. Cutting a file that is held here whole, and of which the home has nothing yet, stays here.
-func (fs *rawFS) SetAttr(stop <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	n := fs.node(in.NodeId)
-	if n == nil {
-		return fuse.EPERM
-	}
-	set := setOf(in)
-	size, sized := in.GetSize()
-	if n.typ.Load() != unix.S_IFREG {
-		set.Size = nil // a fifo, shown as a file, opened with O_TRUNC
-	} else if sized && in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == fuse.FATTR_SIZE && n.cut(int64(size)) {
-		fillAttr(n.local(), &out.Attr)
-		out.SetTimeout(forever)
-		return fuse.OK
-	}
-	since := fs.m.inval.mark()
-	w := &n.w
-	w.mu.Lock()
-	n.checkLocked()
-	if w.active.Load() && !(sized && size == 0) {
-		if e := n.sendLocked(0); e != 0 {
-			w.mu.Unlock()
-			return fuse.Status(e)
-		}
-	}
-	res, _, e := fs.m.ask(callerOf(stop, &in.InHeader), "fs.setattr", &fspb.Op{Id: []byte(n.id), Set: set, Cred: fs.creds.of(&in.InHeader)})
-	if e == 0 {
-		if sized && w.active.Load() {
-			w.dropWhole(n)
-			w.run, w.lo, w.hi, w.stamp = nil, 0, 0, 0
-			w.known = size == 0 && w.token
-		}
-		if w.attr != nil {
-			w.attr = res.GetEntry().GetAttr()
-		}
-	}
-	w.mu.Unlock()
-	n.dropData()
-	if e == 0 {
-		fs.attrOut(n, res, since, out)
-	}
-	fs.changed(n.id)
-	if e != 0 {
-		return fuse.Status(e)
-	}
-	return fuse.OK
-}
-
-// cut sets the size of a file without asking the home.
-func (n *node) cut(size int64) bool {
-	w := &n.w
-	if !w.active.Load() {
-		return false
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n.checkLocked()
-	if !w.token || !w.known || !w.ample || w.attr == nil || w.attr.Size != 0 || size > maxWhole {
-		return false
-	}
-	w.stamp = nowAt(n.fs.m)
-	n.fs.held.bytes.Add(size - int64(len(w.whole)))
-	old := int64(len(w.whole))
-	if size < old {
-		w.whole = w.whole[:size]
-		clear(w.whole[size:old])
-	} else if size > old {
-		return n.grow(size, old)
-	}
-	w.lo, w.hi = 0, size
-	n.fs.held.add(n)
-	return true
-}
-
-// grow makes a held file longer; the new part is zeros, all of it sent.
-func (n *node) grow(size, old int64) bool {
-	w := &n.w
-	w.whole = extend(w.whole, size)
-	clear(w.whole[old:])
-	w.lo, w.hi = 0, size
-	n.fs.held.add(n)
-	return true
-}
-
-// setOf turns the kernel's wish into the wire's.
-func setOf(in *fuse.SetAttrIn) *fspb.Set {
-	s := &fspb.Set{}
-	if v, ok := in.GetMode(); ok {
-		s.Mode = &v
-	}
-	if v, ok := in.GetUID(); ok {
-		s.Uid = &v
-	}
-	if v, ok := in.GetGID(); ok {
-		s.Gid = &v
-	}
-	if v, ok := in.GetSize(); ok {
-		s.Size = proto.Int64(int64(v))
-	}
-	s.AtimeNow, s.MtimeNow = in.Valid&fuse.FATTR_ATIME_NOW != 0, in.Valid&fuse.FATTR_MTIME_NOW != 0
-	if in.Valid&fuse.FATTR_ATIME != 0 && !s.AtimeNow {
-		s.Atime = proto.Int64(int64(in.Atime)*1e9 + int64(in.Atimensec))
-	}
-	if in.Valid&fuse.FATTR_MTIME != 0 && !s.MtimeNow {
-		s.Mtime = proto.Int64(int64(in.Mtime)*1e9 + int64(in.Mtimensec))
-	}
-	return s
 }

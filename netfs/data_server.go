@@ -18,6 +18,10 @@ const maxData = 1 << 20
 // writeDone in Op.flags of fs.write gives the writer's token back with the last piece.
 const writeDone = 1 << 31
 
+// writeKill in Op.flags of fs.write and fs.setattr says that the change takes away the bits that run the file as another
+// user or group. The home's kernel does that by itself for those who may not keep them, as whom the change is made then.
+const writeKill = 1 << 30
+
 // Free space that makes it safe to hold writes back after close: nobody fills that much between two flushes unseen.
 const ampleBytes = 2 << 30
 
@@ -200,9 +204,14 @@ func (s *Server) tmpfile(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (
 }
 
 // spender gives who uses up room by an op: quotas and the file system's reserve are about him.
-func spender(op *fspb.Op) *fspb.Cred { return &fspb.Cred{Uid: op.GetCred().GetUid()} }
+func spender(op *fspb.Op) *fspb.Cred {
+	if op.Flags&writeKill != 0 {
+		return op.Cred
+	}
+	return &fspb.Cred{Uid: op.GetCred().GetUid()}
+}
 
-// write: id, off, flags (O_APPEND, O_SYNC, writeDone), set.mtime, cred (the user only), body. Result.entry is the file afterwards, Result.n where
+// write: id, off, flags (O_APPEND, O_SYNC, writeDone, writeKill), set.mtime, cred (of the user only without writeKill), body. Result.entry is the file afterwards, Result.n where
 // an append went.
 func (s *Server) write(ctx context.Context, c viewer, op *fspb.Op, body []byte) (*fspb.Result, []byte, error) {
 	if op.Off < 0 || len(body) > maxData {
@@ -255,7 +264,7 @@ func (s *Server) write(ctx context.Context, c viewer, op *fspb.Op, body []byte) 
 	return res, nil, err
 }
 
-// setattr: id, set, cred. Size changes are checked by the caller's kernel, which knows what the file was opened for.
+// setattr: id, set, flags (writeKill), cred. Size changes are checked by the caller's kernel, which knows what the file was opened for.
 func (s *Server) setattr(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	set := op.GetSet()
 	if set == nil {
@@ -327,14 +336,14 @@ func change(fd int, set *fspb.Set) error {
 	return unix.UtimesNanoAt(fd, "", ts, unix.AT_EMPTY_PATH)
 }
 
-// allocate: id, off, len, flags (the mode of fallocate), cred (the user only).
+// allocate: id, off, len, flags (the mode of fallocate), cred.
 func (s *Server) allocate(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	return s.alter(ctx, c, op, op.Id, func(fd int) (int64, error) {
 		return 0, unix.Fallocate(fd, op.Flags, op.Off, op.Len)
 	})
 }
 
-// copyRange: id, off to id2, off2; len, cred (the user only). Result.n bytes were copied.
+// copyRange: id, off to id2, off2; len, cred. Result.n bytes were copied.
 func (s *Server) copyRange(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	if err := s.acquire(ctx, c, string(op.Id), token.DataRead); err != nil {
 		return nil, nil, err
@@ -350,7 +359,7 @@ func (s *Server) copyRange(ctx context.Context, c viewer, op *fspb.Op, _ []byte)
 	})
 }
 
-// alter changes a file's data through an open descriptor.
+// alter changes a file's data through an open descriptor, as the caller: see writeKill.
 func (s *Server) alter(ctx context.Context, c viewer, op *fspb.Op, id []byte, do func(fd int) (int64, error)) (*fspb.Result, []byte, error) {
 	if err := s.acquire(ctx, c, string(id), token.DataWrite); err != nil {
 		return nil, nil, err
@@ -361,7 +370,7 @@ func (s *Server) alter(ctx context.Context, c viewer, op *fspb.Op, id []byte, do
 	}
 	defer s.shut(x, fd)
 	res := &fspb.Result{}
-	err = s.workers.as(spender(op), func() (err error) { res.N, err = do(fd); return err })
+	err = s.workers.as(op.Cred, func() (err error) { res.N, err = do(fd); return err })
 	s.told(c, &fspb.Inval{Id: id, Data: true})
 	if err != nil {
 		return nil, nil, err

@@ -194,8 +194,9 @@ func (fs *rawFS) Fallocate(stop <-chan struct{}, in *fuse.FallocateIn) fuse.Stat
 	return fuse.Status(n.atHome(func() syscall.Errno {
 		_, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.allocate", &fspb.Op{
 			Id: []byte(n.id), Off: int64(in.Offset),
-			Len: int64(in.Length), Flags: in.Mode, Cred: &fspb.Cred{Uid: in.Uid},
+			Len: int64(in.Length), Flags: in.Mode, Cred: fs.creds.of(&in.InHeader),
 		}, nil)
+		n.despecial()
 		return e
 	}))
 }
@@ -230,9 +231,10 @@ func (fs *rawFS) CopyFileRange(stop <-chan struct{}, in *fuse.CopyFileRangeIn) (
 	e := to.atHome(func() syscall.Errno {
 		res, e := fs.m.change(callerOf(stop, &in.InHeader), "fs.copy", &fspb.Op{
 			Id: []byte(from.id), Id2: []byte(to.id), Off: int64(in.OffIn),
-			Off2: int64(in.OffOut), Len: int64(in.Len), Cred: &fspb.Cred{Uid: in.Uid},
+			Off2: int64(in.OffOut), Len: int64(in.Len), Cred: fs.creds.of(&in.InHeader),
 		}, nil)
 		done = res.GetN()
+		to.despecial()
 		return e
 	})
 	return uint32(done), fuse.Status(e)

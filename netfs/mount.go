@@ -94,7 +94,8 @@ func NewMount(ctx context.Context, cfg MountConfig) (*Mount, error) {
 	m.srv, err = fuse.NewServer(m.fs, magic, &fuse.MountOptions{
 		Name: fsName, MaxWrite: maxData, MaxReadAhead: maxData, MaxBackground: 64,
 		EnableLocks: true, EnableSymlinkCaching: true, ExplicitDataCacheControl: true, DisableReadDirPlus: true, DisableSplice: true,
-		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT,
+		// With the second the kernel does not ask for capabilities before each write; see writeKill.
+		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_HANDLE_KILLPRIV_V2,
 	})
 	if err != nil {
 		_ = unix.Unmount(cfg.Dir, unix.MNT_DETACH)

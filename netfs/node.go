@@ -48,6 +48,7 @@ type node struct {
 	writers  atomic.Int32
 	pinned   atomic.Bool // the home keeps it alive for us
 	locked   atomic.Bool // somebody here has, or had, a lock on it
+	special  atomic.Bool // the kernel was told that it runs as another user or group
 
 	// guarded by rawFS.mu
 	lookups  uint64
@@ -216,6 +217,10 @@ func (fs *rawFS) removeLocked(n *node) {
 	}
 }
 
+// blockSize is what stat gives as the size for efficient reads and writes, as remote file systems do: programs take it for
+// their buffers, and every full buffer is a request to this process.
+const blockSize = 64 << 10
+
 // fillAttr turns the home's attributes into the kernel's. A fifo is shown as a regular file, for only then do reads and
 // writes come to us: the kernel would make a fifo of its own of it, and its users would wait for each other for ever.
 func fillAttr(a *fspb.Attr, out *fuse.Attr) {
@@ -227,7 +232,7 @@ func fillAttr(a *fspb.Attr, out *fuse.Attr) {
 		mode = mode&^unix.S_IFMT | unix.S_IFREG
 	}
 	*out = fuse.Attr{
-		Ino: a.Ino, Size: a.Size, Blocks: a.Blocks, Mode: mode, Nlink: a.Nlink, Rdev: a.Rdev, Blksize: a.Blksize,
+		Ino: a.Ino, Size: a.Size, Blocks: a.Blocks, Mode: mode, Nlink: a.Nlink, Rdev: a.Rdev, Blksize: blockSize,
 		Owner: fuse.Owner{Uid: a.Uid, Gid: a.Gid},
 		Atime: uint64(a.Atime / 1e9), Atimensec: uint32(a.Atime % 1e9),
 		Mtime: uint64(a.Mtime / 1e9), Mtimensec: uint32(a.Mtime % 1e9),
@@ -235,12 +240,18 @@ func fillAttr(a *fspb.Attr, out *fuse.Attr) {
 	}
 }
 
+// fill tells the kernel a file's attributes.
+func (n *node) fill(a *fspb.Attr, out *fuse.Attr) {
+	fillAttr(a, out)
+	n.special.Store(out.Mode&(unix.S_ISUID|unix.S_ISGID) != 0)
+}
+
 // enter answers with an entry. If something that concerns it became invalid since the question, the kernel may use the
 // answer once, but not keep it.
 func (fs *rawFS) enter(dir *node, name string, e *fspb.Entry, since uint64, out *fuse.EntryOut) *node {
 	n := fs.intern(dir, name, e)
 	out.NodeId, out.Generation = n.nodeid, 1
-	fillAttr(n.ours(e.Attr), &out.Attr)
+	n.fill(n.ours(e.Attr), &out.Attr)
 	fs.own.show(n, &out.Attr)
 	if !n.volatile && !fs.m.inval.touched(since, dir.id, name, n.id) {
 		out.SetEntryTimeout(forever)

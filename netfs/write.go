@@ -34,6 +34,7 @@ type writeState struct {
 	runOff int64
 
 	attr  *fspb.Attr // as the home last said
+	cred  *fspb.Cred // of who wrote some of what is held and may not keep a file's set-id bits; nil: nobody such
 	stamp int64      // when it was last written here, by the home's clock; 0: all is at home
 
 	err syscall.Errno // what went wrong when nobody was there to be told
@@ -68,14 +69,18 @@ func (n *node) grantedLocked(res *fspb.Result, since uint64, empty bool) {
 	}
 }
 
-// write takes bytes of a program of the user uid.
-func (n *node) write(uid uint32, off int64, data []byte, flags uint32) syscall.Errno {
+// write takes bytes of a program of the user uid. A cred is of one who may not keep the file's set-id bits.
+func (n *node) write(uid uint32, off int64, data []byte, flags uint32, cred *fspb.Cred) syscall.Errno {
 	w := &n.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.active.Store(true)
 	w.uid = uid
 	n.checkLocked()
+	if cred != nil {
+		w.cred = cred
+		defer n.despecial()
+	}
 	if flags&(unix.O_APPEND|unix.O_DSYNC) != 0 || n.volatile {
 		if e := n.sendLocked(0); e != 0 {
 			return e
@@ -166,6 +171,9 @@ func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) sysc
 	if stamp != 0 {
 		op.Set = &fspb.Set{Mtime: proto.Int64(stamp)}
 	}
+	if n.w.cred != nil {
+		op.Flags, op.Cred = op.Flags|writeKill, n.w.cred
+	}
 	tries := callTries
 	if flags&unix.O_APPEND != 0 {
 		tries = 1
@@ -175,6 +183,9 @@ func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) sysc
 	res, _, e := n.fs.m.call(ctx, "fs.write", op, data, tries)
 	if e == 0 {
 		n.w.attr = res.GetEntry().GetAttr()
+	}
+	if n.w.clean() { // it was not of what is held
+		n.w.cred = nil
 	}
 	n.fs.changed(n.id)
 	return e
@@ -229,7 +240,7 @@ func (w *writeState) sent(n int64, all bool) {
 		w.run, w.runOff = w.run[n:], w.runOff+n
 	}
 	if all || len(w.run) == 0 && w.lo == w.hi {
-		w.run, w.lo, w.hi, w.stamp = nil, 0, 0, 0
+		w.run, w.lo, w.hi, w.stamp, w.cred = nil, 0, 0, 0, nil
 	}
 }
 
@@ -254,7 +265,7 @@ func (n *node) unlinked() {
 	n.fs.held.del(n)
 	if n.opens.Load() == 0 && n.writers.Load() == 0 {
 		w.dropWhole(n)
-		w.run, w.token = nil, false
+		w.run, w.cred, w.token = nil, nil, false
 		w.active.Store(false)
 	}
 }
@@ -301,6 +312,9 @@ func (w *writeState) over(a *fspb.Attr) *fspb.Attr {
 		return a
 	}
 	a = proto.Clone(a).(*fspb.Attr)
+	if w.cred != nil {
+		a.Mode = dropped(a.Mode)
+	}
 	if w.known {
 		a.Size = uint64(len(w.whole))
 		a.Blocks = (a.Size + 511) / 512
@@ -311,6 +325,21 @@ func (w *writeState) over(a *fspb.Attr) *fspb.Attr {
 		a.Mtime, a.Ctime = w.stamp, w.stamp
 	}
 	return a
+}
+
+// dropped is what is left of a mode when somebody writes to the file who may not keep its set-id bits.
+func dropped(mode uint32) uint32 {
+	if mode&unix.S_IXGRP != 0 {
+		mode &^= unix.S_ISGID
+	}
+	return mode &^ unix.S_ISUID
+}
+
+// despecial makes the kernel ask again for the mode of a file whose set-id bits somebody's change takes away.
+func (n *node) despecial() {
+	if n.special.Swap(false) {
+		_ = n.fs.m.srv.InodeNotify(n.nodeid, -1, 0) // of the attributes only, for which it takes no lock
+	}
 }
 
 // local gives the attributes of a file whose content is here, without asking the home.
