@@ -15,7 +15,7 @@ import (
 func (s *Server) watch() {
 	defer s.bg.Done()
 	for {
-		if err := s.fan.wait(s.wake[0]); err != nil {
+		if err := s.fan.wait(); err != nil {
 			if !errors.Is(err, errClosed) {
 				s.log.Error("changes of files are not seen any more", "err", err)
 			}

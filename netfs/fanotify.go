@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,8 +41,10 @@ const (
 // fanotify is a notification group of the kernel. Its queue is not bounded: a bound would lose changes, and the reader is
 // never far behind.
 type fanotify struct {
-	fd  int
-	buf []byte
+	fd   int
+	file *os.File // fd's owner
+	conn syscall.RawConn
+	buf  []byte
 }
 
 func newFanotify() (*fanotify, error) {
@@ -49,7 +54,15 @@ func newFanotify() (*fanotify, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fanotify: %w: serving a tree needs root and Linux 5.17 or later", err)
 	}
-	return &fanotify{fd: fd, buf: make([]byte, 256<<10)}, nil
+	f := &fanotify{fd: fd, file: os.NewFile(uintptr(fd), "fanotify"), buf: make([]byte, 256<<10)}
+	if f.conn, err = f.file.SyscallConn(); err == nil {
+		err = f.file.SetReadDeadline(time.Time{}) // fails where it cannot be polled
+	}
+	if err != nil {
+		f.close()
+		return nil, fmt.Errorf("fanotify: %w", err)
+	}
+	return f, nil
 }
 
 // mark watches the file or directory that fd (O_PATH will do) is open on.
@@ -57,19 +70,21 @@ func (f *fanotify) mark(fd int, mask uint64) error {
 	return unix.FanotifyMark(f.fd, unix.FAN_MARK_ADD, mask, unix.AT_FDCWD, procFD(fd))
 }
 
-// wait blocks until there are events or wake becomes readable.
-func (f *fanotify) wait(wake int) error {
-	p := []unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(p, -1)
-		if err == nil && p[1].Revents != 0 {
-			return errClosed
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
+// wait blocks until there are events or stop is called. It does so in Go's poller: a thread that waits in the kernel keeps
+// Go's scheduler looking at it.
+func (f *fanotify) wait() error {
+	err := f.conn.Read(func(fd uintptr) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return err == nil && n > 0
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errClosed
 	}
+	return err
 }
+
+// stop ends wait, for good.
+func (f *fanotify) stop() { _ = f.file.SetReadDeadline(time.Unix(1, 0)) }
 
 var errClosed = errors.New("closed") // the server is closing
 
@@ -150,7 +165,7 @@ func parseEvent(b []byte) (e event, rest []byte, err error) {
 	return e, b[size:], nil
 }
 
-func (f *fanotify) close() { _ = unix.Close(f.fd) }
+func (f *fanotify) close() { _ = f.file.Close() }
 
 // procFD names an open descriptor so that it can be opened again, or marked, whatever became of its name.
 func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -30,7 +30,6 @@ type Server struct {
 	fan     *fanotify
 	workers *workers
 	root    string // id
-	wake    [2]int // pipe that ends the watcher
 	bg      sync.WaitGroup
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -103,9 +102,6 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			s.root = x.id
 		}
 	}
-	if err == nil {
-		err = unix.Pipe2(s.wake[:], unix.O_CLOEXEC|unix.O_NONBLOCK)
-	}
 	if err != nil {
 		s.fan.close()
 		s.files.close()
@@ -131,7 +127,7 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	s.cancel()
-	_, _ = unix.Write(s.wake[1], []byte{0})
+	s.fan.stop()
 	for _, c := range all {
 		s.drop(c)
 	}
@@ -139,8 +135,6 @@ func (s *Server) Close() error {
 	s.workers.close()
 	s.fan.close()
 	s.files.close()
-	_ = unix.Close(s.wake[0])
-	_ = unix.Close(s.wake[1])
 	return nil
 }
 
