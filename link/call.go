@@ -35,6 +35,51 @@ var errCancelled = fmt.Errorf("the caller gave up: %w", syscall.ECANCELED)
 // are borrowed until it returns; the reply is the caller's. header and body may be MaxMessage bytes together, else
 // EMSGSIZE. An error of the handler is a *RemoteError; ctx's own error comes back as it is.
 func (c *Conn) Call(ctx context.Context, method string, header, body []byte) (Reply, error) {
+	return c.call(ctx, nil, method, header, body)
+}
+
+// Patience is of somebody on whose behalf a call is made. It costs nothing while he waits.
+type Patience struct {
+	Stop  <-chan struct{} // closed when he may have given up; nil: never
+	Gone  func() bool     // whether he has; asked from then on
+	Every time.Duration   // and so often
+}
+
+// CallFor is Call that ends with context.Canceled, too, when the one it is for has given up.
+func (c *Conn) CallFor(ctx context.Context, p *Patience, method string, header, body []byte) (Reply, error) {
+	if p.Stop != nil && (len(header)+len(body) > smallMessage || len(c.calls) == cap(c.calls)) { // it may have to wait before it is sent
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			if p.over(ctx) {
+				cancel()
+			}
+		}()
+		return c.call(ctx, nil, method, header, body)
+	}
+	return c.call(ctx, p, method, header, body)
+}
+
+// over waits until the one has given up, and reports that, or for ctx.
+func (p *Patience) over(ctx context.Context) bool {
+	select {
+	case <-p.Stop:
+	case <-ctx.Done():
+		return false
+	}
+	t := time.NewTicker(p.Every)
+	defer t.Stop()
+	for !p.Gone() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+		}
+	}
+	return true
+}
+
+func (c *Conn) call(ctx context.Context, pt *Patience, method string, header, body []byte) (Reply, error) {
 	h, err := callHead(ctx, method, header, body)
 	if err != nil {
 		return Reply{}, err
@@ -65,15 +110,39 @@ func (c *Conn) Call(ctx context.Context, method string, header, body []byte) (Re
 
 	begun, err := c.w.message(ctx, frameCall, id, &h, body)
 	if err == nil {
-		select {
-		case r := <-p.result:
+		var r result
+		if r, err = p.wait(ctx, pt); err == nil {
 			c.pendings.Put(p)
 			return r.reply, r.err
-		case <-ctx.Done():
-			err = ctx.Err()
 		}
 	}
 	return c.abandon(id, p, begun, err)
+}
+
+// wait waits for the reply, or says why it does not any more.
+func (p *pending) wait(ctx context.Context, pt *Patience) (result, error) {
+	var stop <-chan struct{}
+	var tick <-chan time.Time
+	if pt != nil {
+		stop = pt.Stop
+	}
+	for {
+		select {
+		case r := <-p.result:
+			return r, nil
+		case <-ctx.Done():
+			return result{}, ctx.Err()
+		case <-stop:
+			stop = nil
+			t := time.NewTicker(pt.Every)
+			defer t.Stop()
+			tick = t.C
+		case <-tick:
+		}
+		if stop == nil && pt != nil && pt.Gone() {
+			return result{}, context.Canceled
+		}
+	}
 }
 
 // abandon gives up a call of ours, with err.

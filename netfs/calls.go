@@ -71,8 +71,7 @@ const killedPoll = 20 * time.Millisecond // between looks at a process that got 
 func (m *Mount) ask(by caller, method string, op *fspb.Op) (*fspb.Result, []byte, syscall.Errno) {
 	ctx, cancel := context.WithTimeout(m.ctx, callTime)
 	defer cancel()
-	go by.watch(ctx, cancel)
-	return m.call(ctx, method, op, nil, callTries)
+	return m.callFor(ctx, by, method, op, nil, callTries)
 }
 
 // change calls the home for something that must not be done twice. A killed caller gets EINTR at once, and the home tells
@@ -80,8 +79,7 @@ func (m *Mount) ask(by caller, method string, op *fspb.Op) (*fspb.Result, []byte
 func (m *Mount) change(by caller, method string, op *fspb.Op, body []byte) (*fspb.Result, syscall.Errno) {
 	ctx, cancel := context.WithTimeout(m.ctx, callTime)
 	defer cancel()
-	go by.watch(ctx, cancel)
-	res, _, e := m.call(ctx, method, op, body, 1)
+	res, _, e := m.callFor(ctx, by, method, op, body, 1)
 	return res, e
 }
 
@@ -117,6 +115,13 @@ func (c stopCtx) Err() error {
 
 // call asks up to tries connections.
 func (m *Mount) call(ctx context.Context, method string, op *fspb.Op, body []byte, tries int) (*fspb.Result, []byte, syscall.Errno) {
+	return m.callFor(ctx, caller{}, method, op, body, tries)
+}
+
+// callFor is call on behalf of a process: it ends with EINTR when that is killed.
+func (m *Mount) callFor(ctx context.Context, by caller, method string, op *fspb.Op, body []byte, tries int) (*fspb.Result, []byte, syscall.Errno) {
+	patience := &link.Patience{Stop: by.stop, Gone: func() bool { return dying(by.pid) }, Every: killedPoll}
+	watched := by.stop == nil
 	op.Mount = m.num
 	h, err := proto.Marshal(op)
 	if err != nil {
@@ -127,11 +132,18 @@ func (m *Mount) call(ctx context.Context, method string, op *fspb.Op, body []byt
 		if m.dead.Load() {
 			return nil, nil, syscall.EHOSTDOWN
 		}
+		if conn := m.conn.Load(); !watched && (conn == nil || conn.Err() != nil) { // it waits for another one first
+			watched = true
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithCancel(ctx)
+			defer cancel()
+			go by.watch(ctx, cancel)
+		}
 		conn, err := m.attached(ctx)
 		if err != nil {
 			return nil, nil, m.errno(ctx, err)
 		}
-		rep, err := conn.Call(ctx, method, h, body)
+		rep, err := conn.CallFor(ctx, patience, method, h, body)
 		if err == nil {
 			err = conn.WaitNotes(ctx, "fs.inval") // what was sent before the reply comes before it
 		}
@@ -163,7 +175,7 @@ func (m *Mount) errno(ctx context.Context, err error) syscall.Errno {
 	switch {
 	case m.dead.Load() || m.ctx.Err() != nil:
 		return syscall.EHOSTDOWN
-	case errors.Is(ctx.Err(), context.Canceled):
+	case errors.Is(ctx.Err(), context.Canceled), errors.Is(err, context.Canceled):
 		return syscall.EINTR
 	case errors.Is(err, link.ErrClosed), ctx.Err() != nil:
 		return syscall.EHOSTDOWN
