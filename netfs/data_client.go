@@ -15,7 +15,8 @@ import (
 type readState struct {
 	mu   sync.Mutex
 	data []byte
-	eof  bool // data ends where the file ends
+	eof  bool  // data ends where the file ends
+	left int64 // bytes of data that nobody has read yet, if each is read once
 }
 
 // readSet bounds the memory of all readStates.
@@ -193,7 +194,7 @@ func (n *node) read(by caller, off, size int64) ([]byte, syscall.Errno) {
 			return b, 0
 		}
 	}
-	if off != 0 {
+	if off != 0 && (n.size.Load() > maxData || off >= n.size.Load()) { // not of a file that is fetched whole
 		rd.mu.Unlock()
 		_, b, e := m.ask(by, "fs.read", &fspb.Op{Id: []byte(n.id), Off: off, Len: size})
 		return b, e
@@ -204,17 +205,21 @@ func (n *node) read(by caller, off, size int64) ([]byte, syscall.Errno) {
 	if e != 0 {
 		return nil, e
 	}
-	if int64(len(b)) <= size {
-		return b, 0
+	have := readState{data: b, eof: res.Eof, left: int64(len(b))}
+	piece, ok := have.serve(off, size)
+	if !ok { // it has grown
+		_, b, e := m.ask(by, "fs.read", &fspb.Op{Id: []byte(n.id), Off: off, Len: size})
+		return b, e
 	}
-	if !m.inval.touched(since, "", "", n.id) {
-		rd.data, rd.eof = b, res.Eof
+	if have.data != nil && !m.inval.touched(since, "", "", n.id) {
+		rd.data, rd.eof, rd.left = have.data, have.eof, have.left
 		n.fs.reads.add(n, len(b))
 	}
-	return b[:size], 0
+	return piece, 0
 }
 
-// serve gives a piece of the head; the head is dropped with its last byte, for the kernel keeps the pages.
+// serve gives a piece of the head; the head is dropped when as much as it holds has been read, for the kernel keeps the
+// pages.
 func (rd *readState) serve(off, size int64) ([]byte, bool) {
 	have := int64(len(rd.data))
 	end := off + size
@@ -223,11 +228,10 @@ func (rd *readState) serve(off, size int64) ([]byte, bool) {
 	}
 	end = min(end, have)
 	if off >= end {
-		rd.data = nil
 		return nil, rd.eof
 	}
 	b := rd.data[off:end]
-	if end == have {
+	if rd.left -= end - off; rd.left <= 0 {
 		rd.data = nil
 	}
 	return b, true

@@ -41,8 +41,8 @@
 // written for the user who wrote last: quotas and the file system's reserve bind him as at home. Changes made by
 // such a thread are known from fanotify by their thread number and are told to everybody but their author.
 //
-// Lock order. Server: fanMu, Server.mu, client.mu; objects.mu, unsent.mu and markMu are taken last. Mount: node.w.mu, rawFS.mu, then
-// one of cache.mu, heldSet.mu, invalQueue.mu, ships.mu, which nest in nothing. No lock that a FUSE request takes is held across a notify to the
+// Lock order. Server: fanMu, Server.mu, client.mu; objects.mu, unsent.mu and markMu are taken last. Mount: node.w.mu, node.rd.mu,
+// rawFS.mu, then one of cache.mu, taskCache.mu, heldSet.mu, invalQueue.mu, ships.mu, which nest in nothing. No lock that a FUSE request takes is held across a notify to the
 // kernel: dropping a name takes the directory's lock in the kernel, which a request under way may hold. For the same reason the
 // home never waits for a client to apply a note.
 //

@@ -16,7 +16,7 @@ const forever = 1000 * time.Hour
 
 // rawFS answers the kernel.
 //
-// Lock order: node.w.mu, then rawFS.mu, then cache.mu. No lock but node.w.mu and node.rd.mu is held across a call to the
+// Lock order: node.w.mu, then node.rd.mu, then rawFS.mu, then cache.mu. No lock but node.w.mu and node.rd.mu is held across a call to the
 // home, and none at all across a notify.
 type rawFS struct {
 	fuse.RawFileSystem
@@ -25,6 +25,7 @@ type rawFS struct {
 	held  heldSet
 	reads readSet
 	creds credCache
+	tasks taskCache
 	ships ships
 	own   ownFifos
 
@@ -46,9 +47,10 @@ type node struct {
 	volatile bool          // the home hears of no changes: nothing is kept
 	opens    atomic.Int32
 	writers  atomic.Int32
-	pinned   atomic.Bool // the home keeps it alive for us
-	locked   atomic.Bool // somebody here has, or had, a lock on it
-	special  atomic.Bool // the kernel was told that it runs as another user or group
+	pinned   atomic.Bool  // the home keeps it alive for us
+	locked   atomic.Bool  // somebody here has, or had, a lock on it
+	size     atomic.Int64 // as the kernel was told
+	special  atomic.Bool  // the kernel was told that it runs as another user or group
 
 	// guarded by rawFS.mu
 	lookups  uint64
@@ -243,6 +245,7 @@ func fillAttr(a *fspb.Attr, out *fuse.Attr) {
 // fill tells the kernel a file's attributes.
 func (n *node) fill(a *fspb.Attr, out *fuse.Attr) {
 	fillAttr(a, out)
+	n.size.Store(int64(out.Size))
 	n.special.Store(out.Mode&(unix.S_ISUID|unix.S_ISGID) != 0)
 }
 

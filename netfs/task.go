@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 )
 
 // task is the topmost process of what runs together: the one whose parent is the init of its pid name space. The zero task
@@ -36,6 +37,41 @@ func taskOf(tid uint32) task {
 		ppid, pid = st.tgid, st.ppid
 	}
 	return task{}
+}
+
+// taskCache remembers the tasks of threads. That the topmost process of one has ended meanwhile, so that it would be another's now,
+// does no harm: what it writes belongs to a task that has ended then, and goes home at once.
+type taskCache struct {
+	mu    sync.Mutex
+	byTid map[uint32]knownTask
+}
+
+type knownTask struct {
+	start uint64 // of the thread
+	task  task
+}
+
+const maxTasks = 4096 // threads remembered
+
+func (c *taskCache) of(tid uint32) task {
+	start, _ := startOf(tid)
+	if start == 0 {
+		return task{}
+	}
+	c.mu.Lock()
+	k, ok := c.byTid[tid]
+	c.mu.Unlock()
+	if ok && k.start == start {
+		return k.task
+	}
+	t := taskOf(tid)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byTid == nil || len(c.byTid) >= maxTasks {
+		c.byTid = make(map[uint32]knownTask)
+	}
+	c.byTid[tid] = knownTask{start, t}
+	return t
 }
 
 // ended reports whether nobody works for the task any more but what it left behind.
@@ -101,7 +137,7 @@ func (n *node) usedBy(tid uint32, write bool) {
 	if !write && !w.active.Load() {
 		return
 	}
-	t := taskOf(tid)
+	t := n.fs.tasks.of(tid)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch old := w.task.Load(); {

@@ -188,6 +188,7 @@ func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) sysc
 		n.w.cred = nil
 	}
 	n.fs.changed(n.id)
+	n.dropData()
 	return e
 }
 
