@@ -157,6 +157,27 @@ func (c *cache) store(dir string, res *fspb.Result, touched func(dir, id string)
 	c.dirs[dir] = d
 }
 
+// learn notes what the home said of one name, in a directory of which the others are known: the kernel asks twice for a name that
+// it knew otherwise. touched is asked as by store.
+func (c *cache) learn(dir, name string, e *fspb.Entry, touched func(dir, name, id string) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d, id := c.dirs[dir], string(e.GetId())
+	if d == nil || e.GetUncached() || touched(dir, name, id) {
+		return
+	}
+	delete(d.changed, name)
+	if id == "" {
+		delete(d.names, name)
+		return
+	}
+	if d.names[name] == nil {
+		c.names++
+	}
+	d.names[name] = &fspb.Entry{Name: []byte(name), Id: e.Id, Type: e.Type, Ino: e.GetAttr().GetIno()}
+	c.attrs[id] = e.GetAttr()
+}
+
 // list gives a whole directory if it is known, in no order.
 func (c *cache) list(dir string) ([]*fspb.Entry, bool) {
 	c.mu.Lock()

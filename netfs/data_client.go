@@ -290,7 +290,7 @@ func (fs *rawFS) Flush(stop <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 		return fuse.ENOSYS
 	}
 	owner := in.LockOwner
-	if !n.locked.Load() && !n.w.active.Load() {
+	if !n.locked.Load() && (!n.w.active.Load() || n.staysHere()) {
 		return fuse.OK
 	}
 	return fuse.Status(fs.m.until(callerOf(stop, &in.InHeader), func() syscall.Errno {

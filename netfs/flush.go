@@ -141,6 +141,16 @@ func (fs *rawFS) reap(n *node) {
 	fs.mu.Unlock()
 }
 
+// staysHere reports whether a close has nothing to do, if that is known at once.
+func (n *node) staysHere() bool {
+	w := &n.w
+	if !w.mu.TryLock() {
+		return false
+	}
+	defer w.mu.Unlock()
+	return w.gone || w.ample && w.known && w.err == 0
+}
+
 // closed is the close of a descriptor that could write. Its errors are the last a program asks for.
 func (n *node) closed() syscall.Errno {
 	w := &n.w

@@ -45,6 +45,8 @@ func (fs *rawFS) Lookup(stop <-chan struct{}, h *fuse.InHeader, name string, out
 		}
 		if listing {
 			fs.cache.fetched(dir.id)
+		} else if e == 0 && !dir.volatile {
+			fs.cache.learn(dir.id, name, res.GetEntry(), func(d, n, id string) bool { return fs.m.inval.touched(since, d, n, id) })
 		}
 		if e != 0 {
 			return fuse.Status(e)
