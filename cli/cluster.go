@@ -22,7 +22,7 @@ const (
 )
 
 // maxTokenFile bounds what is read of a token file, in bytes.
-const maxTokenFile = 64 << 10
+const maxTokenFile = 4 << 10
 
 func (a *app) initCommand() *cobra.Command {
 	var host, addr string
@@ -167,6 +167,9 @@ func checkAddr(s string) error {
 	if err != nil || host == "" || port == "" {
 		return fmt.Errorf("address %q: want host:port, as 'onehost token' prints it", s)
 	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("address %q: want a port from 1 to 65535", s)
+	}
 	return nil
 }
 
@@ -185,6 +188,9 @@ func (a *app) joinToken(token, file string) (string, error) {
 		data, err := io.ReadAll(io.LimitReader(r, maxTokenFile))
 		if err != nil {
 			return "", fmt.Errorf("token file: %w", err)
+		}
+		if len(data) == maxTokenFile {
+			return "", fmt.Errorf("token file %s holds more than a token: write the output of 'onehost token -q' there", file)
 		}
 		if token = strings.TrimSpace(string(data)); token == "" {
 			return "", fmt.Errorf("token file %s is empty: write the output of 'onehost token -q' there", file)

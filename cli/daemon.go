@@ -68,6 +68,9 @@ func Daemon(args []string, version string, stdout, stderr io.Writer, start func(
 	case err == nil && name != "":
 		o.Name, err = names.ParseHostName(name)
 	}
+	if err == nil && o.Control == "" {
+		err = errors.New("--control: the path is missing")
+	}
 	if err == nil && o.Listen != "" {
 		err = checkAddr(o.Listen)
 	}

@@ -25,6 +25,8 @@ func TestDaemonUsage(t *testing.T) {
 		{[]string{"now"}, 2, "", `onehostd: "now": no argument is taken`},
 		{[]string{"--name", "No"}, 2, "", `onehostd: host name "No"`},
 		{[]string{"--listen", "here"}, 2, "", `onehostd: address "here": want host:port`},
+		{[]string{"--listen", "10.0.0.1:http2"}, 2, "", `onehostd: address "10.0.0.1:http2": want a port`},
+		{[]string{"--control", ""}, 2, "", "onehostd: --control: the path is missing"},
 		{[]string{"--log-level", "loud"}, 2, "", "onehostd: invalid argument"},
 		{[]string{"--control", "/x"}, 1, "", "onehostd: no room for a daemon"},
 	} {

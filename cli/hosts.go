@@ -139,10 +139,8 @@ func (t *table) write(w io.Writer, colored bool) error {
 }
 
 func writeJSON(w io.Writer, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s\n", data)
-	return err
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false) // it is read by people, too: '&' stays '&'
+	return e.Encode(v)
 }

@@ -35,6 +35,11 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Text }
 
+// Refuse is a handler's no: a sentence that says what to do, without the words that the kernel has for the kind.
+func Refuse(kind syscall.Errno, format string, args ...any) error {
+	return &Failure{Text: fmt.Sprintf(format, args...), Errno: kind}
+}
+
 // Unwrap gives the errno, so that errors.Is works across the socket.
 func (f *Failure) Unwrap() error {
 	if f.Errno == 0 {

@@ -313,6 +313,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	check("cut", token[:len(token)-1], addr, "h3", "damaged or cut short", nil)
+	check("a letter more", token+"x", addr, "h3", "damaged", nil)
 	check("no token", "hello", addr, "h3", "is no join token", nil)
 	check("foreign", foreign, addr, "h3", "another cluster", nil)
 	check("name in use", token, addr, "h1", "in use by host 1", syscall.EEXIST)
@@ -328,7 +329,7 @@ func TestTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("rotated", token, addr, "h3", "print the current one", syscall.EACCES)
-	check("nobody there", fresh, "127.0.0.1:1", "h3", "refused", syscall.ECONNREFUSED)
+	check("nobody there", fresh, "127.0.0.1:1", "h3", "127.0.0.1:1: connection refused: is onehostd running there", syscall.ECONNREFUSED)
 	if err := m.Join(ctx, addr, fresh, "h3", ""); err != nil { // by way of h2, which does not lead
 		t.Fatal(err)
 	}

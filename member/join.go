@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -207,9 +208,23 @@ func dialJoin(ctx context.Context, addr string, want [caHashLen]byte) (*tls.Conn
 	}}
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", addr, err)
+		return nil, nil, unreached(addr, err)
 	}
 	return c.(*tls.Conn), ca, nil
+}
+
+// unreached words a failed dial: net says what it did and the address, which we say ourselves.
+func unreached(addr string, err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		err = op.Err
+	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		err = call.Err
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%s: %w: is onehostd running there, and in a cluster?", addr, err)
+	}
+	return fmt.Errorf("%s: %w", addr, err)
 }
 
 // ask sends one request and reads its reply. It closes the connection.

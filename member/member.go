@@ -2,7 +2,6 @@ package member
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -272,7 +271,7 @@ func (m *Member) Join(ctx context.Context, addr, token string, name names.HostNa
 	}
 	id, view, err := joinAt(ctx, addr, t, name, self, m.cfg.Slots)
 	if err != nil {
-		return fmt.Errorf("join: %w", err)
+		return err
 	}
 	if err := m.dir.save(fileIdentity, id); err != nil {
 		return err

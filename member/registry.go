@@ -169,10 +169,15 @@ func (s *State) join(c Command) (Host, bool, error) {
 			return old, false, nil
 		}
 		if old.State.Up() {
-			return Host{}, false, refuse(errTaken, "the name %s is in use by host %d at %s: choose another with --name, or 'onehost leave %s' first", c.Name, old.Number, old.Addr, c.Name)
+			return Host{}, false, refuse(errTaken, "the name %s is in use by host %d at %s: choose another with --host-name, or 'onehost leave %s' first", c.Name, old.Number, old.Addr, c.Name)
 		}
 		// A machine installed anew has lost its certificate: its old number is gone with it.
 		s.remove(old.Number)
+	}
+	for _, h := range s.View.Up() {
+		if c.Addr != "" && h.Addr == c.Addr {
+			return Host{}, false, refuse(errTaken, "the address %s is that of host %d, %s: give the one of this host with --addr", c.Addr, h.Number, h.Name)
+		}
 	}
 	if !s.Next.Valid() {
 		return Host{}, false, refuse(errFull, "cluster %s has given out all %d host numbers: make a new cluster", s.View.Cluster, names.MaxHost)

@@ -22,6 +22,7 @@ func TestRegistry(t *testing.T) {
 	join := func(name string) Command {
 		return Command{Op: OpJoin, At: at, Name: names.HostName(name), Generation: 1}
 	}
+	at2 := func(name string) Command { c := join(name); c.Addr = "10.0.0.2:1996"; return c }
 	first, second, fourth := join("h2"), join("h2"), join("h4")
 	first.Request, second.Request, fourth.Request = []byte{1}, []byte{2}, []byte{2}
 	for _, test := range []struct {
@@ -41,6 +42,8 @@ func TestRegistry(t *testing.T) {
 			create, join("h2"), {Op: OpJoin, At: at, Name: "h3", Generation: 1, Request: []byte{3}}, fourth, {Op: OpLeave, Host: 2}, fourth,
 		}, "view 5: h1=1.1* h2=2.1(left) h3=3.1 h4=4.1", "", 0},
 		{"name in use", []Command{create, join("h1")}, "view 1: h1=1.1*", "the name h1 is in use by host 1", syscall.EEXIST},
+		{"address in use", []Command{create, at2("h2"), at2("h3")}, "view 2: h1=1.1* h2=2.1", "the address 10.0.0.2:1996 is that of host 2, h2", syscall.EEXIST},
+		{"address of a host that left", []Command{create, at2("h2"), {Op: OpLeave, Host: 2}, at2("h3")}, "view 4: h1=1.1* h2=2.1(left) h3=3.1", "", 0},
 		{"name in use by a drained host", []Command{create, join("h2"), {Op: OpDrain, Host: 2}, join("h2")}, "view 3: h1=1.1* h2=2.1(drained)", "in use", syscall.EEXIST},
 		{"name of a failed host", []Command{create, join("h2"), {Op: OpFail, Host: 2, Incarnation: 1}, join("h2")}, "view 4: h1=1.1* h2=3.1", "", 0},
 		{"name of a host that left", []Command{create, join("h2"), {Op: OpLeave, Host: 2}, join("h2")}, "view 4: h1=1.1* h2=3.1", "", 0},

@@ -52,7 +52,7 @@ func parseToken(s string) (t joinToken, err error) {
 		return t, fmt.Errorf("%q is no join token: want the word starting with %s that 'onehost token' prints", abbreviate(s), tokenPrefix)
 	}
 	raw, err := base32Lower.DecodeString(body)
-	if err != nil || len(raw) != caHashLen+secretLen+checkLen {
+	if err != nil || len(raw) != caHashLen+secretLen+checkLen || base32Lower.EncodeToString(raw) != body { // a word too long decodes as well
 		return t, errBadToken
 	}
 	payload, check := raw[:caHashLen+secretLen], raw[caHashLen+secretLen:]

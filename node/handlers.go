@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"syscall"
 
@@ -47,7 +46,7 @@ func (n *Node) rootOnly(op operation) control.Handler {
 	any := n.anyone(op)
 	return func(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
 		if who.UID != 0 {
-			return fmt.Errorf("only root may change who is in the cluster: try again with sudo: %w", syscall.EPERM)
+			return control.Refuse(syscall.EPERM, "only root may change who is in the cluster: try again with sudo")
 		}
 		return any(ctx, who, c, body, files)
 	}
@@ -134,7 +133,7 @@ func (n *Node) serveLeave(ctx context.Context, body json.RawMessage) (any, error
 	if r.Host != "" {
 		h, ok := n.member.View().ByName(r.Host)
 		if !ok {
-			return nil, fmt.Errorf("no host %q in this cluster: 'onehost hosts' lists them: %w", r.Host, syscall.ENOENT)
+			return nil, control.Refuse(syscall.ENOENT, "no host %q in this cluster: 'onehost hosts' lists them", r.Host)
 		}
 		host = h.Number
 	}

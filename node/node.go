@@ -30,7 +30,7 @@ import (
 )
 
 // errNoCluster answers what needs a cluster while there is none.
-var errNoCluster = fmt.Errorf("this host is in no cluster: 'onehost init NAME' makes one, 'onehost join ADDR --token T' joins one: %w", syscall.ENOTCONN)
+var errNoCluster = control.Refuse(syscall.ENOTCONN, "this host is in no cluster: 'onehost init NAME' makes one, 'onehost join ADDR --token T' joins one")
 
 // timerSlack is how late the daemon's timers may be: heartbeats and deadlines count in hundreds of milliseconds.
 const timerSlack = 500 * time.Microsecond

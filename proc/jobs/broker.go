@@ -105,7 +105,7 @@ func (b *Broker) ServeSession(ctx context.Context, who control.Caller, c *contro
 	}
 	self, name := b.cfg.Cluster.Self()
 	if self == names.Here {
-		return fmt.Errorf("this host is in no cluster: 'onehost init NAME' makes one, 'onehost run --local' needs none: %w", syscall.ENOTCONN)
+		return control.Refuse(syscall.ENOTCONN, "this host is in no cluster: 'onehost init NAME' makes one, 'onehost run --local' needs none")
 	}
 	allowed, err := b.allowed(req.Hosts)
 	if err != nil {
@@ -186,7 +186,7 @@ func (b *Broker) allowed(only []names.HostName) ([]names.Host, error) {
 	for _, name := range only {
 		n, ok := byName[name]
 		if !ok {
-			return nil, fmt.Errorf("--hosts: no host %q in this cluster: 'onehost hosts' lists them: %w", name, syscall.ENOENT)
+			return nil, control.Refuse(syscall.ENOENT, "--hosts: no host %q in this cluster: 'onehost hosts' lists them", name)
 		}
 		ns = append(ns, n)
 	}

@@ -30,7 +30,7 @@ type daemon struct {
 func dialDaemon(ctx context.Context, cfg *Config) (*daemon, error) {
 	c, err := control.Dial(ctx, cfg.ControlPath)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; or run everything here with --local", err)
 	}
 	d := &daemon{path: cfg.ControlPath, conn: c, done: make(chan struct{}), waiting: map[uint64]chan control.PlaceReply{}}
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
@@ -43,11 +43,14 @@ func dialDaemon(ctx context.Context, cfg *Config) (*daemon, error) {
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
-	if err != nil {
-		c.Close()
-		return nil, fmt.Errorf("onehostd: %w", err)
+	if err == nil {
+		return d, nil
 	}
-	return d, nil
+	c.Close()
+	if _, refused := errors.AsType[*control.Failure](err); refused {
+		return nil, err // says what to do
+	}
+	return nil, fmt.Errorf("onehostd: %w; or run everything here with --local", err)
 }
 
 // serve hands out the replies until the connection is lost.

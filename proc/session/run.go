@@ -46,7 +46,11 @@ func Run(ctx context.Context, cfg Config) (Status, error) {
 	}
 	path, err := exec.LookPath(cfg.Argv[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
-		return Status{Code: notFound(err)}, fmt.Errorf("%s: %w", cfg.Argv[0], cause(err))
+		name := cfg.Argv[0]
+		if name == "" {
+			name = `""`
+		}
+		return Status{Code: notFound(err)}, fmt.Errorf("%s: %w", name, cause(err))
 	}
 	if inside(env) {
 		return Status{}, join(path, cfg.Argv, env)
@@ -65,7 +69,7 @@ func Run(ctx context.Context, cfg Config) (Status, error) {
 		d, err = dialDaemon(dctx, &cfg)
 		cancel()
 		if err != nil {
-			return Status{Code: 125}, fmt.Errorf("%w; or run everything here with --local", err)
+			return Status{Code: 125}, err
 		}
 		defer d.close()
 		number = d.reply.Session
@@ -182,7 +186,7 @@ func without(env []string, name string) []string {
 
 // notFound is the shell's status for a command that cannot be run.
 func notFound(err error) int {
-	if errors.Is(err, syscall.EACCES) {
+	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EISDIR) {
 		return 126
 	}
 	return 127

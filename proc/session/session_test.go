@@ -158,9 +158,19 @@ func TestRefused(t *testing.T) {
 
 func TestNotFound(t *testing.T) {
 	f := newFake(t)
-	o := f.run(t, nil, "no-such-command")
-	if o.status.ExitStatus() != 127 {
-		t.Errorf("status %#x, output %q", o.status, o.out)
+	for _, c := range []struct {
+		command string
+		status  int
+		out     string
+	}{
+		{"no-such-command", 127, "no-such-command: "},
+		{"", 127, `"": `},
+		{"/etc/passwd", 126, "/etc/passwd: permission denied"},
+		{"/etc", 126, "/etc: is a directory"},
+	} {
+		if o := f.run(t, nil, c.command); o.status.ExitStatus() != c.status || !strings.Contains(o.out, c.out) {
+			t.Errorf("%q: status %#x, output %q", c.command, o.status, o.out)
+		}
 	}
 }
 
