@@ -59,16 +59,45 @@ func (r *Rules) Spreader(image string, argv []string) bool {
 	case "xargs":
 		return xargsParallel(argv)
 	case "onehost":
-		for i := 1; i < len(argv); i++ {
-			if argv[i] == "--control" {
-				i++
-			} else if !strings.HasPrefix(argv[i], "-") {
-				return argv[i] == "run"
-			}
-		}
-		return false
+		return runAt(argv) > 0
 	}
 	return true
+}
+
+// Joins reports whether the program is a "onehost run" without --local: in a session it becomes its command, which is a candidate by
+// that alone.
+func (r *Rules) Joins(image string, argv []string) bool {
+	at := 0
+	if base(image) == "onehost" {
+		at = runAt(argv)
+	}
+	if at == 0 {
+		return false
+	}
+	for i := at + 1; i < len(argv) && strings.HasPrefix(argv[i], "-") && argv[i] != "--"; i++ {
+		switch argv[i] {
+		case "--local", "--local=true":
+			return false
+		case "--control", "--fallback", "--hosts", "--slots":
+			i++
+		}
+	}
+	return true
+}
+
+// runAt finds the word "run" of a "onehost run"; 0 if there is none.
+func runAt(argv []string) int {
+	for i := 1; i < len(argv); i++ {
+		switch {
+		case argv[i] == "--control":
+			i++
+		case argv[i] == "run":
+			return i
+		case !strings.HasPrefix(argv[i], "-"):
+			return 0
+		}
+	}
+	return 0
 }
 
 // Rerunnable reports whether the commands that this spreader starts may be run a second time when the first one was lost with

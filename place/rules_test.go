@@ -127,6 +127,16 @@ func TestSpreader(t *testing.T) {
 			t.Errorf("%s: got %v", tt.argv, got)
 		}
 	}
+	for line, want := range map[string]bool{
+		"onehost run make": true, "onehost run -q -- make": true, "onehost --control x run --hosts h2 gcc --local": true, "onehost run": true,
+		"onehost run --local make": false, "onehost run --hosts h2 --slots 3 --local make": false, "onehost run -q --local=true make": false,
+		"onehost hosts": false, "onehost": false, "onehost --control run hosts": false, "make run": false,
+	} {
+		argv := strings.Fields(line)
+		if got := r.Joins("/usr/bin/"+argv[0], argv); got != want {
+			t.Errorf("%s: joins %v", line, got)
+		}
+	}
 	for image, want := range map[string]bool{"/usr/bin/make": true, "/x/ninja": true, "/usr/bin/xargs": false, "/usr/bin/parallel": false, "/usr/bin/onehost": false, "cc": false} {
 		if got := r.Rerunnable(image); got != want {
 			t.Errorf("Rerunnable(%s): got %v", image, got)

@@ -10,7 +10,8 @@
 // Whichever of run and keeper is left kills every descendant, again and again until there is none. What runs
 // elsewhere ends because the daemon sees its connections close.
 //
-// Terms. A spreader is a program whose children are candidates: make, ninja, and run itself. A candidate becomes a job,
+// Terms. A spreader is a program whose children are candidates: make, ninja, and run itself. A run inside of the run becomes its
+// command (it joins), which is a candidate whoever started it. A candidate becomes a job,
 // remote or local; every local one has a reason. A process decided local stays so whatever it execs later.
 // To re-exec is to turn a ghost back into its command, here (see package ghost).
 //

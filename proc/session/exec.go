@@ -39,6 +39,7 @@ func (s *supervisor) Exec(n *intercept.Notification) {
 	known := s.spreaders[n.TID] != nil
 	settled := s.locals[n.TID] != nil
 	parents := len(s.spreaders) > 0
+	joining := len(s.joining) > 0
 	s.mu.Unlock()
 	if back != nil {
 		s.backHome(back)
@@ -56,6 +57,12 @@ func (s *supervisor) Exec(n *intercept.Notification) {
 		return
 	}
 	spreads := s.rules.Spreader(file.name, argv)
+	if joining {
+		if joined := s.joined(n.TID); joined != nil { // run inside of this run, become its command
+			s.wg.Go(func() { s.candidate(n, file, argv, joined, spreads) })
+			return
+		}
+	}
 	var parent *spreader
 	if parents && !settled && !known {
 		if st, err := readStat(n.TID); err == nil && (st.ppid != s.keeper || s.isCommand(n.TID)) {
@@ -68,6 +75,9 @@ func (s *supervisor) Exec(n *intercept.Notification) {
 		if spreads != known && n.Valid() {
 			if _, ok := file.look(); ok {
 				s.spreadLeader(n.TID, file.name, spreads)
+				if spreads && s.rules.Joins(file.name, argv) {
+					s.join(n.TID, &spreader{image: "onehost"})
+				}
 			}
 		}
 		n.Continue()
@@ -84,6 +94,35 @@ func (s *supervisor) isCommand(tid int) bool {
 	}
 	pid, err := leader(tid)
 	return err == nil && pid == s.command
+}
+
+// join records that the process of the thread is a onehost run, about to become its command; by is whose candidate that is.
+func (s *supervisor) join(tid int, by *spreader) {
+	pid, err := leader(tid)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	if s.spreaders[pid] != nil { // which forgets it when it ends
+		s.joining[pid] = by
+	}
+	s.mu.Unlock()
+}
+
+// joined takes what join recorded for the process of the thread; nil for any other. It is no spreader by that any more.
+func (s *supervisor) joined(tid int) *spreader {
+	pid, err := leader(tid)
+	if err != nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	by := s.joining[pid]
+	if by != nil {
+		delete(s.joining, pid)
+		delete(s.spreaders, pid)
+	}
+	return by
 }
 
 func (s *supervisor) spreadLeader(tid int, image string, is bool) {
@@ -109,6 +148,11 @@ func (s *supervisor) candidate(n *intercept.Notification, file execFile, argv []
 	reason, stay := s.rules.Stay(file.name, argv)
 	stays := true
 	switch {
+	case spreads && s.rules.Joins(file.name, argv): // its command is the job
+		s.spread(pid, file.name, true)
+		s.join(n.TID, parent)
+		n.Continue()
+		return
 	case spreads:
 		s.spread(pid, file.name, true)
 		if reason == "" {

@@ -34,6 +34,7 @@ type supervisor struct {
 
 	mu        sync.Mutex         // guards what follows
 	spreaders map[int]*spreader  // by pid
+	joining   map[int]*spreader  // those that are a run inside of this run, with the spreader whose candidate its command is
 	locals    map[int]*os.File   // processes decided local, with their pidfds
 	ghosts    map[int]*remoteJob // by pid
 }
@@ -48,7 +49,7 @@ type spreader struct {
 func newSupervisor(ctx context.Context, cfg *Config, rules *place.Rules, report Reporter, d *daemon) *supervisor {
 	return &supervisor{
 		cfg: cfg, rules: rules, report: report, daemon: d, ctx: ctx, self: os.Getpid(),
-		spreaders: map[int]*spreader{}, locals: map[int]*os.File{}, ghosts: map[int]*remoteJob{},
+		spreaders: map[int]*spreader{}, joining: map[int]*spreader{}, locals: map[int]*os.File{}, ghosts: map[int]*remoteJob{},
 	}
 }
 
@@ -113,6 +114,7 @@ func (s *supervisor) spread(pid int, image string, is bool) {
 		s.mu.Lock()
 		if s.spreaders[pid] == sp {
 			delete(s.spreaders, pid)
+			delete(s.joining, pid)
 		}
 		s.mu.Unlock()
 		pidfd.Close()
