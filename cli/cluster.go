@@ -29,11 +29,11 @@ func (a *app) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init NAME",
 		Short: "Make this host the first of a new cluster",
-		Args:  arguments(1, 1, "the new cluster's name"),
+		Args:  Arguments(1, 1, "the new cluster's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cluster, err := names.ParseClusterName(args[0])
 			if err != nil {
-				return usage(cmd, "init: %w", err)
+				return Usage(cmd, "init: %w", err)
 			}
 			name, err := self(cmd, host, addr)
 			if err != nil {
@@ -57,7 +57,7 @@ func (a *app) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Print the command that makes another host join",
-		Args:  arguments(0, 0, ""),
+		Args:  Arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var t control.TokenReply
 			if err := a.call(cmd.Context(), changeLimit, control.OpToken, control.TokenRequest{Rotate: rotate}, &t); err != nil {
@@ -81,17 +81,17 @@ func (a *app) joinCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "join ADDR",
 		Short: "Make this host a member of the cluster that listens at ADDR",
-		Args:  arguments(1, 1, "the address of a member, host:port"),
+		Args:  Arguments(1, 1, "the address of a member, host:port"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkAddr(args[0]); err != nil {
-				return usage(cmd, "join: %w", err)
+				return Usage(cmd, "join: %w", err)
 			}
 			name, err := self(cmd, host, addr)
 			if err != nil {
 				return err
 			}
 			if cmd.Flags().Changed("token") && cmd.Flags().Changed("token-file") {
-				return usage(cmd, "join: --token and --token-file exclude each other")
+				return Usage(cmd, "join: --token and --token-file exclude each other")
 			}
 			t, err := a.joinToken(token, file)
 			if err != nil {
@@ -116,13 +116,13 @@ func (a *app) leaveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "leave [HOST]",
 		Short: "Take HOST, or this host, out of the cluster",
-		Args:  arguments(0, 1, "at most one host name"),
+		Args:  Arguments(0, 1, "at most one host name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var req control.LeaveRequest
 			if len(args) == 1 {
 				name, err := names.ParseHostName(args[0])
 				if err != nil {
-					return usage(cmd, "leave: %w", err)
+					return Usage(cmd, "leave: %w", err)
 				}
 				req.Host = name
 			}
@@ -149,7 +149,7 @@ func selfFlags(cmd *cobra.Command, host, addr *string) {
 func self(cmd *cobra.Command, host, addr string) (names.HostName, error) {
 	if addr != "" {
 		if err := checkAddr(addr); err != nil {
-			return "", usage(cmd, "%s: --addr: %w", cmd.Name(), err)
+			return "", Usage(cmd, "%s: --addr: %w", cmd.Name(), err)
 		}
 	}
 	if host == "" {
@@ -157,7 +157,7 @@ func self(cmd *cobra.Command, host, addr string) (names.HostName, error) {
 	}
 	name, err := names.ParseHostName(host)
 	if err != nil {
-		return "", usage(cmd, "%s: --host-name: %w", cmd.Name(), err)
+		return "", Usage(cmd, "%s: --host-name: %w", cmd.Name(), err)
 	}
 	return name, nil
 }

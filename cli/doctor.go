@@ -39,7 +39,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check what onehost needs of this machine, and say how to mend what is missing",
-		Args:  arguments(0, 0, ""),
+		Args:  Arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			findings := checkKernel()
 			findings = append(findings, checkLimits()...)

@@ -74,7 +74,11 @@ type usageError struct {
 func (u *usageError) Error() string { return fmt.Sprintf("%v (try '%s --help')", u.err, u.path) }
 func (u *usageError) Unwrap() error { return u.err }
 
-func usage(cmd *cobra.Command, format string, args ...any) error {
+// PassesStatus, as an annotation of a command, says that it exits as the program that it runs, and with 125 if it could not.
+const PassesStatus = "passes status"
+
+// Usage is the error of a command line that makes no sense: the program ends with 2 and names the command's help.
+func Usage(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{err: fmt.Errorf(format, args...), path: cmd.CommandPath()}
 }
 
@@ -98,10 +102,10 @@ func Main(env Env, parts Parts, args []string) int {
 	root := New(env, parts)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(context.Background())
-	return exitStatus(env.Stderr, root, cmd, err)
+	return exitStatus(env.Stderr, cmd, err)
 }
 
-func exitStatus(stderr io.Writer, root, cmd *cobra.Command, err error) int {
+func exitStatus(stderr io.Writer, cmd *cobra.Command, err error) int {
 	if err == nil {
 		return 0
 	}
@@ -114,7 +118,7 @@ func exitStatus(stderr io.Writer, root, cmd *cobra.Command, err error) int {
 	tell(stderr, err)
 	var u *usageError
 	switch {
-	case cmd != nil && cmd.Parent() == root && cmd.Name() == "run":
+	case cmd != nil && cmd.Annotations[PassesStatus] != "":
 		return exitRun
 	case errors.As(err, &u):
 		return exitUsage

@@ -18,7 +18,7 @@ func (a *app) hostsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hosts",
 		Short: "List the hosts of the cluster, the failed ones too",
-		Args:  arguments(0, 0, ""),
+		Args:  Arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r control.HostsReply
 			if err := a.call(cmd.Context(), askLimit, control.OpHosts, struct{}{}, &r); err != nil {

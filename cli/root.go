@@ -51,23 +51,23 @@ func (a *app) noCommand(cmd *cobra.Command, args []string) error {
 		return &statusError{status: exitUsage}
 	}
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return usage(cmd, "no command is called %q; did you mean %s?", args[0], strings.Join(near, " or "))
+		return Usage(cmd, "no command is called %q; did you mean %s?", args[0], strings.Join(near, " or "))
 	}
-	return usage(cmd, "no command is called %q", args[0])
+	return Usage(cmd, "no command is called %q", args[0])
 }
 
-// arguments checks the number of words after the flags; want says in words what belongs there.
-func arguments(lowest, highest int, want string) cobra.PositionalArgs {
+// Arguments checks the number of words after the flags; highest -1 is any number. want says in words what belongs there.
+func Arguments(lowest, highest int, want string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < lowest && len(args) == 0:
-			return usage(cmd, "%s: %s is missing", cmd.Name(), want)
+			return Usage(cmd, "%s: %s is missing", cmd.Name(), want)
 		case len(args) < lowest:
-			return usage(cmd, "%s: too few arguments: want %s", cmd.Name(), want)
+			return Usage(cmd, "%s: too few arguments: want %s", cmd.Name(), want)
 		case highest == 0 && len(args) > 0:
-			return usage(cmd, "%s takes no argument, and %q was given", cmd.Name(), args[0])
+			return Usage(cmd, "%s takes no argument, and %q was given", cmd.Name(), args[0])
 		case highest >= 0 && len(args) > highest:
-			return usage(cmd, "%s: one argument too many: %q: want %s", cmd.Name(), args[highest], want)
+			return Usage(cmd, "%s: one argument too many: %q: want %s", cmd.Name(), args[highest], want)
 		}
 		return nil
 	}

@@ -15,7 +15,9 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] [--] CMD [ARG ...]",
 		Short: "Run CMD, with its jobs spread over the cluster",
-		Args:  arguments(1, -1, "the command to run"),
+		Args:  Arguments(1, -1, "the command to run"),
+
+		Annotations: map[string]string{PassesStatus: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := oneOfLocal(cmd, &o); err != nil {
 				return err
@@ -56,7 +58,7 @@ func oneOfLocal(cmd *cobra.Command, o *RunOptions) error {
 	case noLocal && !local:
 		o.Local = false
 	default:
-		return usage(cmd, "run: --local and --no-local exclude each other")
+		return Usage(cmd, "run: --local and --no-local exclude each other")
 	}
 	return nil
 }

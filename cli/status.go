@@ -14,7 +14,7 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say who this host is and which cluster it belongs to",
-		Args:  arguments(0, 0, ""),
+		Args:  Arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var st control.StatusReply
 			if err := a.call(cmd.Context(), askLimit, control.OpStatus, struct{}{}, &st); err != nil {
@@ -40,7 +40,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
-		Args:  arguments(0, 0, ""),
+		Args:  Arguments(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
 			fmt.Fprintf(a.env.Stdout, "onehost %s %s/%s\n", a.env.Version, runtime.GOOS, runtime.GOARCH)
 			return nil

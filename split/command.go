@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/onehost/onehost/cli"
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/names"
 )
@@ -43,7 +44,7 @@ func Command(env Env) *cobra.Command {
 	}
 	a := &app{env: env}
 	cmd := a.upCommand()
-	cmd.PersistentFlags().StringVar(&a.name, "name", "", "a private split of that `name`, beside the machine's own")
+	cmd.PersistentFlags().Var((*nameValue)(&a.name), "name", "a private split of that `name`, beside the machine's own")
 	cmd.AddCommand(a.execCommand(), a.shCommand(), a.statusCommand(), a.downCommand())
 	for _, v := range []struct {
 		use, short string
@@ -57,12 +58,17 @@ func Command(env Env) *cobra.Command {
 		{"heal", "Put a host back on the network", (*Host).Heal},
 	} {
 		cmd.AddCommand(&cobra.Command{
-			Use: v.use + " HOST...", Short: v.short, Args: cobra.MinimumNArgs(1), SilenceUsage: true,
+			Use: v.use + " HOST...", Short: v.short, Args: cli.Arguments(1, -1, "the host"), SilenceUsage: true,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return a.interruptible(cmd, func(ctx context.Context) error {
 					c, err := Open(a.name)
 					if err != nil {
 						return err
+					}
+					for _, name := range args { // all of them before the first is touched
+						if _, _, err := c.Host(names.HostName(name)).state(); err != nil {
+							return err
+						}
 					}
 					for _, name := range args {
 						if err := v.do(c.Host(names.HostName(name)), ctx); err != nil {
@@ -82,6 +88,17 @@ type app struct {
 	name string
 }
 
+// nameValue is the flag that names a split.
+type nameValue string
+
+func (n *nameValue) Type() string   { return "name" }
+func (n *nameValue) String() string { return string(*n) }
+
+func (n *nameValue) Set(s string) error {
+	*n = nameValue(s)
+	return checkName(s)
+}
+
 // interruptible runs f with a context that ends with ^C or SIGTERM.
 func (a *app) interruptible(cmd *cobra.Command, f func(ctx context.Context) error) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -98,32 +115,35 @@ func (a *app) upCommand() *cobra.Command {
 		Short: "Divide this machine into hosts",
 		Long: "Divide this machine into N hosts h1 to hN, each with its own name spaces, root, address and onehostd, joined to one cluster. " +
 			"Without N each host gets 4 CPUs, and there are at least 2 hosts.",
-		Args: cobra.MaximumNArgs(1), SilenceUsage: true,
+		Args: cli.Arguments(0, 1, "the number of hosts, or a command"), SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg := Config{Name: a.name, CPUs: cpus}
 			var err error
 			if len(args) == 1 {
 				if cfg.Hosts, err = strconv.Atoi(args[0]); err != nil || cfg.Hosts < 1 {
-					return fmt.Errorf("%q hosts: want a number from 1 to %d, or one of the commands of 'onehost split --help'", args[0], MaxHosts)
+					return cli.Usage(cmd, "split: %q hosts: want a number from 1 to %d, or a command", args[0], MaxHosts)
 				}
+			}
+			if cfg.Hosts > MaxHosts {
+				return cli.Usage(cmd, "split: %d hosts: want a number from 1 to %d", cfg.Hosts, MaxHosts)
 			}
 			if cmd.Flags().Changed("cpus") && cpus < 1 {
-				return fmt.Errorf("--cpus %d: want at least 1", cpus)
+				return cli.Usage(cmd, "split: --cpus %d: want at least 1", cpus)
 			}
-			if quota != "" {
+			if cmd.Flags().Changed("cpu-quota") {
 				if cfg.Quota, err = ParseQuota(quota); err != nil {
-					return err
+					return cli.Usage(cmd, "split: %w", err)
 				}
 			}
-			if rate != "" {
+			if cmd.Flags().Changed("rate") {
 				if cfg.Rate, err = ParseRate(rate); err != nil {
-					return err
+					return cli.Usage(cmd, "split: %w", err)
 				}
 			}
 			for _, b := range binds {
 				bind, err := ParseBind(b)
 				if err != nil {
-					return err
+					return cli.Usage(cmd, "split: %w", err)
 				}
 				cfg.Binds = append(cfg.Binds, bind)
 			}
@@ -156,24 +176,28 @@ func (a *app) up(ctx context.Context, cfg Config) error {
 	for _, n := range c.Notes {
 		fmt.Fprintf(a.env.Stderr, "onehost: note: %s\n", n)
 	}
-	fmt.Fprintf(a.env.Stdout, "%d hosts, h1 to h%d, are up (%.2f s): try 'onehost split sh%s h1'\n",
-		len(c.hosts), len(c.hosts), time.Since(begin).Seconds(), instance(a.name).flags())
+	are := "1 host, h1, is up"
+	if n := len(c.hosts); n > 1 {
+		are = fmt.Sprintf("%d hosts, h1 to h%d, are up", n, n)
+	}
+	fmt.Fprintf(a.env.Stdout, "%s (%.2f s): try 'onehost split sh%s h1'\n", are, time.Since(begin).Seconds(), instance(a.name).flags())
 	return nil
 }
 
 func (a *app) execCommand() *cobra.Command {
 	var user, cwd string
 	cmd := &cobra.Command{
-		Use: "exec HOST [--] CMD [ARG...]", Short: "Run a program in a host", Args: cobra.MinimumNArgs(2), SilenceUsage: true,
+		Use: "exec HOST [--] CMD [ARG...]", Short: "Run a program in a host", Args: cli.Arguments(2, -1, "a host and a command"), SilenceUsage: true,
 		Long: "Run a program in a host, with this environment, in this directory if the host has it and in / if not. " +
 			"Its exit status is this command's; 125 means that it was not tried, 126 that it cannot be executed, 127 that it is not there.",
+		Annotations: map[string]string{cli.PassesStatus: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rest := args[1:]
 			if rest[0] == "--" { // cobra keeps it: flags end at the host's name
 				rest = rest[1:]
 			}
 			if len(rest) == 0 {
-				return errors.New("no command given: onehost split exec HOST -- CMD")
+				return cli.Usage(cmd, "exec: too few arguments: want a host and a command")
 			}
 			return a.exec(cmd.Context(), args[0], rest, user, cwd)
 		},
@@ -187,7 +211,8 @@ func (a *app) execCommand() *cobra.Command {
 func (a *app) shCommand() *cobra.Command {
 	var user string
 	cmd := &cobra.Command{
-		Use: "sh HOST", Short: "Open a shell in a host", Args: cobra.ExactArgs(1), SilenceUsage: true,
+		Use: "sh HOST", Short: "Open a shell in a host", Args: cli.Arguments(1, 1, "one host"), SilenceUsage: true,
+		Annotations: map[string]string{cli.PassesStatus: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			shell := os.Getenv("SHELL")
 			if !filepath.IsAbs(shell) {
@@ -263,7 +288,7 @@ func (a *app) runIn(ctx context.Context, host string, args []string, user, cwd s
 func (a *app) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show the hosts", Args: cobra.NoArgs, SilenceUsage: true,
+		Use: "status", Short: "Show the hosts", Args: cli.Arguments(0, 0, ""), SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := Open(a.name)
 			if err != nil {
@@ -312,7 +337,7 @@ func (r Status) line() string {
 
 func (a *app) downCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "down", Short: "End the split and leave nothing of it", Args: cobra.NoArgs, SilenceUsage: true,
+		Use: "down", Short: "End the split and leave nothing of it", Args: cli.Arguments(0, 0, ""), SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.interruptible(cmd, func(ctx context.Context) error { return Down(ctx, a.name) })
 		},

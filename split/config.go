@@ -38,10 +38,18 @@ type Config struct {
 
 var nameRule = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$`)
 
+// checkName checks the name of a split; the machine's own has the empty one.
+func checkName(name string) error {
+	if name != "" && !nameRule.MatchString(name) {
+		return fmt.Errorf("name of a split %q: want 1 to 24 of a-z, 0-9 and -, with no - at either end", name)
+	}
+	return nil
+}
+
 // resolve checks the configuration and fills in what was left open. The notes tell a person what could not be done as asked.
 func (c *Config) resolve(allowed int) (notes []string, err error) {
-	if c.Name != "" && !nameRule.MatchString(c.Name) {
-		return nil, fmt.Errorf("name of a split %q: want 1 to 24 of a-z, 0-9 and -, with no - at either end", c.Name)
+	if err := checkName(c.Name); err != nil {
+		return nil, err
 	}
 	if c.Hosts < 0 || c.Hosts > MaxHosts {
 		return nil, fmt.Errorf("%d hosts: want a number from 1 to %d", c.Hosts, MaxHosts)

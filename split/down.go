@@ -15,8 +15,8 @@ import (
 // Down ends the split of that name, "" being the machine's own, and leaves nothing of it, whatever state a killed command left it in.
 // ErrNone if there is nothing to end.
 func Down(ctx context.Context, name string) error {
-	if name != "" && !nameRule.MatchString(name) {
-		return fmt.Errorf("name of a split %q: want 1 to 24 of a-z, 0-9 and -, with no - at either end", name)
+	if err := checkName(name); err != nil {
+		return err
 	}
 	if os.Geteuid() != 0 {
 		return errPrivilege

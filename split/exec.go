@@ -82,7 +82,7 @@ func (h *Host) dial(ctx context.Context) (*control.Conn, error) {
 		return nil, err
 	}
 	if !st.alive() {
-		return nil, fmt.Errorf("%s is down: boot it with 'onehost split start %s%s'", h.name, h.name, h.in.flags())
+		return nil, h.errDown()
 	}
 	if st.Frozen {
 		return nil, fmt.Errorf("%s is frozen: let it go on with 'onehost split thaw %s%s'", h.name, h.name, h.in.flags())

@@ -110,13 +110,15 @@ func (h *Host) change(ctx context.Context, f func(s *state, st *hostState) error
 	return errors.Join(f(s, st), h.in.save(s))
 }
 
-var errDown = errors.New("it is down: boot it with 'onehost split start'")
+func (h *Host) errDown() error {
+	return fmt.Errorf("%s is down: boot it with 'onehost split start %s%s'", h.name, h.name, h.in.flags())
+}
 
 // Kill crashes the host: first it falls silent, then everything of it gets SIGKILL. Its disk stays. It returns when nothing of it runs.
 func (h *Host) Kill(ctx context.Context) error {
 	return h.change(ctx, func(_ *state, st *hostState) error {
 		if !st.alive() {
-			return fmt.Errorf("%s: %w", h.name, errDown)
+			return h.errDown()
 		}
 		return h.crash(ctx, st)
 	})
@@ -183,7 +185,7 @@ func (h *Host) Thaw(ctx context.Context) error { return h.freeze(ctx, false) }
 func (h *Host) freeze(ctx context.Context, on bool) error {
 	return h.change(ctx, func(_ *state, st *hostState) error {
 		if !st.alive() {
-			return fmt.Errorf("%s: %w", h.name, errDown)
+			return h.errDown()
 		}
 		g, err := h.in.cgroups()
 		if err != nil {

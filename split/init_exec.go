@@ -148,7 +148,7 @@ func (r *execRequest) prepare() (*program, error) {
 	if st, err := os.Stat(p.Dir); p.Dir == "" || r.DirElse && (err != nil || !st.IsDir()) {
 		p.Dir = "/"
 	} else if err != nil {
-		return nil, &control.Failure{Text: fmt.Sprintf("working directory %s: not in this host: see --bind", p.Dir), Errno: syscall.ENOENT}
+		return nil, &control.Failure{Text: fmt.Sprintf("working directory %s: not in this host: see --bind", p.Dir), Errno: syscall.ENOTDIR}
 	}
 	if r.User != "" {
 		if err := p.become(r.User); err != nil {

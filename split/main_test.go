@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/onehost/onehost/cli"
 )
 
 // TestMain makes this program what a split needs: the init of its hosts, the command, and a listener and caller inside hosts.
@@ -23,12 +25,9 @@ func TestMain(m *testing.M) {
 	}
 	switch os.Getenv("SPLIT_TEST") {
 	case "command":
-		root := &cobra.Command{Use: "onehost", SilenceErrors: true}
-		root.AddCommand(Command(Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))
-		if err := root.Execute(); err != nil {
-			fmt.Fprintln(os.Stderr, "onehost:", err)
-			os.Exit(1)
-		}
+		env := cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+		split := Command(Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+		os.Exit(cli.Main(env, cli.Parts{Extra: []*cobra.Command{split}}, os.Args[1:]))
 	case "listen": // answers every connection with a line
 		ln, err := net.Listen("tcp", ":7")
 		if err != nil {

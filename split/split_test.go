@@ -162,7 +162,7 @@ func TestKillAndStart(t *testing.T) {
 	if err := h2.Command(t.Context(), "true").Run(); err == nil || !strings.Contains(err.Error(), "split start h2 --name t-kill") {
 		t.Errorf("exec in a dead host: %v", err)
 	}
-	if err := h2.Kill(t.Context()); !errors.Is(err, errDown) {
+	if err := h2.Kill(t.Context()); err == nil || !strings.Contains(err.Error(), "h2 is down: boot it with 'onehost split start h2 --name t-kill'") {
 		t.Errorf("a second kill: %v", err)
 	}
 	begin = time.Now()
@@ -371,13 +371,27 @@ func TestCommandLine(t *testing.T) {
 		{"exec h7 -- true", 125, `no host "h7" in this split: it has h1, h2`},
 		{"exec h1 -u nobody -- id -un", 125, ""}, // flags go before the host
 		{"exec -u nobody h1 -- id -un", 0, "nobody\n"},
+		{"exec h1 --", 125, "want a host and a command"},
+		{"exec h1", 125, "want a host and a command"},
+		{"exec --nosuch h1 true", 125, "unknown flag: --nosuch"},
+		{"exec --cwd /nowhere h1 true", 125, "/nowhere: not in this host"},
+		{"sh", 125, "one host is missing"},
 		{"kill h7", 1, "it has h1, h2"},
+		{"kill h1 h7", 1, "it has h1, h2"},
+		{"exec h1 -- hostname", 0, "h1\n"}, // it lives
+		{"kill", 2, "the host is missing"},
+		{"down now", 2, "down takes no argument"},
 		{"status --json", 0, `"state": "up"`},
 		{"2", 1, "is up already"},
-		{"two", 1, `"two" hosts`},
-		{"2 --cpu-quota half", 1, "such as 0.45"},
-		{"2 --rate fast", 1, "such as 100mbit"},
-		{"2 --bind :h1", 1, "want DIR or DIR:HOST"},
+		{"status --name A_b", 2, `name of a split "A_b"`},
+		{"two", 2, `"two" hosts`},
+		{"251", 2, "a number from 1 to 250"},
+		{"2 3", 2, "one argument too many"},
+		{"2 --cpus 0", 2, "--cpus 0: want at least 1"},
+		{"2 --cpu-quota half", 2, "such as 0.45"},
+		{"2 --cpu-quota=", 2, "such as 0.45"},
+		{"2 --rate fast", 2, "such as 100mbit"},
+		{"2 --bind :h1", 2, "want DIR or DIR:HOST"},
 	} {
 		args := []string{"split", "--name", "t-cmd"}
 		for a := range strings.FieldsSeq(strings.ReplaceAll(q.args, "\t", "\x01")) {
