@@ -179,6 +179,11 @@ func readSettings(path string) (map[string]string, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
 	}
+	if errors.Is(err, fs.ErrPermission) { // HOME may have stayed that of another
+		if _, hidden := os.Lstat(path); errors.Is(hidden, fs.ErrPermission) {
+			return nil, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("settings: %w", err)
 	}

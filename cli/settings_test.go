@@ -1,9 +1,15 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -51,6 +57,44 @@ func TestSettingsRoundTrip(t *testing.T) {
 			t.Fatalf("%q: got %v, %v; want %v", text.String(), got, err, want)
 		}
 	})
+}
+
+// TestClosedSettings: what stands in a directory that its reader may not enter is not his; a file he may not read is a mistake.
+func TestClosedSettings(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be somebody else for a moment")
+	}
+	top := t.TempDir()
+	for dir, mode := range map[string]os.FileMode{filepath.Dir(top): 0o755, top: 0o755} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed, open := filepath.Join(top, "closed"), filepath.Join(top, "open")
+	for dir, mode := range map[string]os.FileMode{closed: 0o700, open: 0o755} {
+		if err := os.Mkdir(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "config"), []byte("slots = 3\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := syscall.Setfsuid(65534); err != nil {
+		t.Fatal(err)
+	}
+	got, inClosed := readSettings(filepath.Join(closed, "config"))
+	_, inOpen := readSettings(filepath.Join(open, "config"))
+	if err := syscall.Setfsuid(0); err != nil {
+		t.Fatal(err)
+	}
+	if inClosed != nil || len(got) != 0 {
+		t.Errorf("in a closed directory: %v, %v", got, inClosed)
+	}
+	if !errors.Is(inOpen, fs.ErrPermission) {
+		t.Errorf("a closed file: %v", inOpen)
+	}
 }
 
 func FuzzParseSettings(f *testing.F) {

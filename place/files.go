@@ -22,12 +22,23 @@ func RuleFiles(getenv func(string) string) []string {
 	return files
 }
 
-// ReadRules gives the built-in rules as changed by the files; one that is not there changes nothing.
+// hidden reports whether a file could not be opened because its directory is closed to the caller, as that of another is whose HOME
+// stayed in the environment.
+func hidden(name string, err error) bool {
+	if !errors.Is(err, fs.ErrPermission) {
+		return false
+	}
+	_, err = os.Lstat(name)
+	return errors.Is(err, fs.ErrPermission)
+}
+
+// ReadRules gives the built-in rules as changed by the files; one that is not there, or in a directory closed to the caller, changes
+// nothing.
 func ReadRules(files ...string) (*Rules, error) {
 	rules := DefaultRules()
 	for _, name := range files {
 		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || hidden(name, err) {
 			continue
 		}
 		if err != nil {

@@ -1,10 +1,14 @@
 package place
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -50,5 +54,42 @@ func TestReadRules(t *testing.T) {
 	}
 	if _, err := ReadRules(dir); err == nil {
 		t.Error("a directory was read as rules")
+	}
+}
+
+// TestClosedRules: what stands in a directory that its reader may not enter is not his; a file he may not read is a mistake.
+func TestClosedRules(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be somebody else for a moment")
+	}
+	closed, open := filepath.Join(t.TempDir(), "closed"), t.TempDir()
+	for _, dir := range []string{filepath.Dir(filepath.Dir(closed)), filepath.Dir(closed), filepath.Dir(open), open} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{closed, open} {
+		if err := os.WriteFile(filepath.Join(dir, "place"), []byte("go cc\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := syscall.Setfsuid(65534); err != nil {
+		t.Fatal(err)
+	}
+	_, inClosed := ReadRules(filepath.Join(closed, "place"))
+	_, inOpen := ReadRules(filepath.Join(open, "place"))
+	if err := syscall.Setfsuid(0); err != nil {
+		t.Fatal(err)
+	}
+	if inClosed != nil {
+		t.Errorf("in a closed directory: %v", inClosed)
+	}
+	if !errors.Is(inOpen, fs.ErrPermission) {
+		t.Errorf("a closed file: %v", inOpen)
 	}
 }

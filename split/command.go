@@ -103,7 +103,11 @@ func (n *nameValue) Set(s string) error {
 func (a *app) interruptible(cmd *cobra.Command, f func(ctx context.Context) error) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	return f(ctx)
+	err := f(ctx)
+	if err != nil && ctx.Err() != nil && cmd.Context().Err() == nil {
+		return fmt.Errorf("interrupted: %w", err)
+	}
+	return err
 }
 
 func (a *app) upCommand() *cobra.Command {

@@ -111,6 +111,11 @@ func TestSummary(t *testing.T) {
 			r.JobLocal(1, "true", "home idle")
 			r.JobDone(1, 0, 0, 0)
 		}, "1 job: 0 remote, 1 local (1 home idle)\n"},
+		{"all at home", Options{CPUs: 2, HomeCPU: home}, func(r *Reporter) {
+			r.JobLocal(1, "cc a.c", "no host")
+			r.JobDone(1, 0, 0, 0)
+			time.Sleep(10 * time.Second)
+		}, "1 job: 0 remote, 1 local (1 no host)\n"},
 		{"lost and begun again", Options{}, func(r *Reporter) {
 			r.JobRemote(1, "a", "h3")
 			r.JobRemote(2, "b", "h3")

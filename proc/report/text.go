@@ -162,7 +162,7 @@ func (r *Reporter) summary(elapsed time.Duration) string {
 			sep = " "
 		}
 	}
-	if r.o.CPUs > 0 && elapsed >= time.Second {
+	if r.o.CPUs > 0 && elapsed >= time.Second && r.total.done > atHome {
 		cpu := r.remoteCPU + r.o.HomeCPU()
 		fmt.Fprintf(&b, "; %.1fx", cpu.Seconds()/(r.o.CPUs*elapsed.Seconds()))
 	}
