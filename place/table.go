@@ -22,7 +22,7 @@ const (
 )
 
 // lasts is how long foreign load must have been there to count as lasting.
-const lasts = 3 * time.Second
+const lasts = 10 * time.Second
 
 // Table is a home's load table: what the hosts report, and what the home itself sent them. It keeps what Choose needs to
 // remember between two choices.
