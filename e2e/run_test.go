@@ -42,6 +42,7 @@ func TestRun(t *testing.T) {
 		{name: "not executable", script: `onehost run /etc/passwd`, status: 126, err: []string{"permission denied"}},
 		{name: "a directory", script: `onehost run /etc`, status: 126, err: []string{"/etc: is a directory"}},
 		{name: "a jobserver that is a fifo", script: `mkfifo g; MAKEFLAGS=' -j3 --jobserver-auth=fifo:g' onehost run -q --no-local printenv MAKEFLAGS`, out: []string{" -j3 --jobserver-auth=-2,-2\n"}},
+		{name: "the descriptors by name", script: `onehost run -q --no-local sh -c 'echo a; echo b >/dev/stdout; echo c >/dev/stderr; echo d >>/dev/fd/1' >named 2>&1; cat named`, out: []string{"a\nb\nc\nd\n"}},
 		{name: "quiet", script: `onehost run -q --no-local sh -c 'echo out'`, out: []string{"out\n"}},
 		{name: "death by a signal", script: `onehost run -q --no-local sh -c 'kill -TERM $$'`, status: 143},
 		{name: "only a few slots", script: `printf 'all: 1 2 3 4\n1 2 3 4: ; @gcc -E -xc /dev/null >/dev/null\n' > m; onehost run --slots 1 make -s -j4 -f m`, err: []string{"5 jobs"}},

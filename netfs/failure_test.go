@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -200,6 +201,51 @@ func (p *pipeEnd) Close() error { close(p.closed); return nil }
 
 func newPipeEnd() *pipeEnd {
 	return &pipeEnd{in: make(chan []byte, 4), out: make(chan []byte, 4), closed: make(chan struct{})}
+}
+
+// TestShipOpenedAgain opens what it holds as a shell does for "> /dev/stderr", and as somebody else than root.
+func TestShipOpenedAgain(t *testing.T) {
+	h := newHome(t, t.TempDir())
+	x := h.mount(t)
+	p := newPipeEnd()
+	path, release, err := x.Ship(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	defer f.Close() // an unmount would wait for it
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := syscall.Setfsuid(65534); err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	if back := syscall.Setfsuid(0); err != nil || back != nil {
+		t.Fatal(err, back)
+	}
+	if _, err := again.WriteString("said"); err != nil {
+		t.Fatal(err)
+	}
+	if b := <-p.out; string(b) != "said" {
+		t.Errorf("%q was written", b)
+	}
+	if err := f.Truncate(0); err == nil {
+		t.Error("it can be cut by its descriptor, which cuts nothing")
+	}
+	for _, f := range []*os.File{f, again} {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	select {
+	case <-p.closed:
+	case <-time.After(5 * time.Second):
+		t.Error("the last close is not told")
+	}
 }
 
 // TestShip passes reads and writes on one by one, and ends them with the program's signals.

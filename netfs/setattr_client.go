@@ -10,6 +10,9 @@ import (
 
 // SetAttr changes attributes. Cutting a file that is held here whole, and of which the home has nothing yet, stays here.
 func (fs *rawFS) SetAttr(stop <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if fs.ships.opened(in, out) {
+		return fuse.OK
+	}
 	n := fs.node(in.NodeId)
 	if n == nil {
 		return fuse.EPERM

@@ -119,11 +119,23 @@ func (s *ships) attr(nodeid uint64, out *fuse.Attr) bool {
 	if !s.owns(nodeid) {
 		return false
 	}
-	*out = fuse.Attr{Ino: nodeid, Mode: unix.S_IFREG | 0o600, Nlink: 1, Blksize: 4096}
+	// Whoever holds one may open it again as /dev/stdout and the like; nobody gets at it by its name but root.
+	*out = fuse.Attr{Ino: nodeid, Mode: unix.S_IFREG | 0o666, Nlink: 1, Blksize: 4096}
 	if nodeid == shipDev {
 		out.Mode, out.Nlink = unix.S_IFDIR|0o700, 2
 	}
 	return true
+}
+
+// opened reports whether a change of attributes is no more than the O_TRUNC of an open, as of a shell's "> /dev/stderr". It does
+// nothing: the one who opens a shipped file again gets the descriptor that its owner has, with its offset, and what others wrote
+// before that stays.
+func (s *ships) opened(in *fuse.SetAttrIn, out *fuse.AttrOut) bool {
+	size, sized := in.GetSize()
+	if !sized || size != 0 || in.NodeId == shipDev || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
+		return false
+	}
+	return s.attr(in.NodeId, &out.Attr)
 }
 
 func (s *ships) find(nodeid uint64) *ship {
