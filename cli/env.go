@@ -74,7 +74,7 @@ type usageError struct {
 func (u *usageError) Error() string { return fmt.Sprintf("%v (try '%s --help')", u.err, u.path) }
 func (u *usageError) Unwrap() error { return u.err }
 
-// PassesStatus, as an annotation of a command, says that it exits as the program that it runs, and with 125 if it could not.
+// PassesStatus is an annotation of commands. It says that one exits as the program that it runs, and with 125 if it could not.
 const PassesStatus = "passes status"
 
 // Usage is the error of a command line that makes no sense: the program ends with 2 and names the command's help.
