@@ -89,9 +89,6 @@ func (p *Program) words(w ...uint64) uintptr {
 // Setpgid makes the child the leader of a process group of its own.
 func (p *Program) Setpgid() { p.add("setpgid", stepPlain, unix.SYS_SETPGID) }
 
-// Setsid makes the child the leader of a session and a process group of its own.
-func (p *Program) Setsid() { p.add("setsid", stepPlain, unix.SYS_SETSID) }
-
 // ReportTo moves the descriptor that failures are written to.
 func (p *Program) ReportTo(from, to int) {
 	p.add("dup3 of the report pipe", stepReport, unix.SYS_DUP3, uintptr(from), uintptr(to), unix.O_CLOEXEC)
@@ -232,7 +229,7 @@ type CloneOptions struct {
 
 // cloneArgs is struct clone_args of the kernel, up to and with the cgroup field.
 type cloneArgs struct {
-	flags, pidfd, childTid, parentTid, exitSignal, stack, stackSize, tls, setTid, setTidSize, cgroup uint64
+	flags, _, _, _, exitSignal, stack, stackSize, _, setTid, setTidSize, cgroup uint64
 }
 
 // Clone makes a child that runs p. It returns as soon as the child exists; a failed step is read from the pipe whose
