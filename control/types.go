@@ -113,6 +113,7 @@ type PlaceRequest struct {
 	Command string       `json:"command"`
 	Kind    string       `json:"kind,omitempty"`  // of work, as package place describes it
 	Bytes   int64        `json:"bytes,omitempty"` // of sources that the command names
+	Moves   int64        `json:"moves,omitempty"` // bytes of objects that it names
 	Avoid   []names.Host `json:"avoid,omitempty"` // hosts that failed this job
 	Release *ReleaseNote `json:"release,omitempty"`
 }

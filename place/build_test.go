@@ -131,7 +131,7 @@ func simulate(files []file, parallel int, cpus float64, choose func(map[names.Ho
 			} else {
 				req := auto()
 				req.HomeSlots = 2
-				req.Cost = costs.Estimate(Work{"cc", f.bytes})
+				req.Cost = costs.Estimate(Work{Kind: "cc", Bytes: f.bytes})
 				_, s.ticket = tab.Take(now, req)
 				n = s.ticket.Host
 			}
@@ -151,7 +151,7 @@ func simulate(files []file, parallel int, cpus float64, choose func(map[names.Ho
 					still = append(still, s)
 				} else {
 					tab.Done(s.ticket)
-					costs.Learn(Work{"cc", s.bytes}, s.seconds)
+					costs.Learn(Work{Kind: "cc", Bytes: s.bytes}, s.seconds)
 					running--
 				}
 			}

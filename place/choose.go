@@ -43,6 +43,7 @@ type Request struct {
 	NoLocal   bool         // never home
 	HomeSlots int          // slots that home has for jobs; negative: as HomeSlots says
 	Cost      float64      // CPU seconds that the job is expected to use; 0: not known
+	Moves     int64        // bytes that another host has to fetch for it, as far as known
 }
 
 // Decision is where a job goes. Every decision for home has a Reason.

@@ -6,6 +6,7 @@ import "math"
 type Work struct {
 	Kind  string // commands of one kind cost alike: the program, and what it is told to do
 	Bytes int64  // size of the sources that it names
+	Moves int64  // size of the objects and archives that it names, which another host has to fetch
 }
 
 // What a command is taken to cost, in CPU seconds, until others of its kind have ended: a C file of redis by gcc -O2 -g. Only

@@ -6,17 +6,19 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/onehost/onehost/names"
 )
 
 func TestCostsLearn(t *testing.T) {
 	c := NewCosts()
-	small, large := Work{"cc -c", 10_000}, Work{"cc -c", 400_000}
+	small, large := Work{Kind: "cc -c", Bytes: 10_000}, Work{Kind: "cc -c", Bytes: 400_000}
 	if a, b := c.Estimate(small), c.Estimate(large); !(b > 5*a) {
 		t.Fatalf("nothing learned yet: %.2f and %.2f s; want a large file to cost much more", a, b)
 	}
 	for i := range 60 { // a slower compiler: 1 s and 3 s per 100 kB
 		bytes := int64(5000 + 3000*i)
-		c.Learn(Work{"cc -c", bytes}, 1+3*float64(bytes)/1e5)
+		c.Learn(Work{Kind: "cc -c", Bytes: bytes}, 1+3*float64(bytes)/1e5)
 	}
 	for _, w := range []Work{small, large} {
 		want := 1 + 3*float64(w.Bytes)/1e5
@@ -24,7 +26,7 @@ func TestCostsLearn(t *testing.T) {
 			t.Errorf("%d bytes: %.2f s; want about %.2f", w.Bytes, got, want)
 		}
 	}
-	if got := c.Estimate(Work{"ld", 0}); got > 1 {
+	if got := c.Estimate(Work{Kind: "ld", Bytes: 0}); got > 1 {
 		t.Errorf("another kind learned from the first: %.2f s", got)
 	}
 	for range 60 {
@@ -40,7 +42,7 @@ func TestCostsAreFinite(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := NewCosts()
 		work := rapid.Custom(func(t *rapid.T) Work {
-			return Work{rapid.StringN(0, 2, 4).Draw(t, "kind"), rapid.Int64().Draw(t, "bytes")}
+			return Work{Kind: rapid.StringN(0, 2, 4).Draw(t, "kind"), Bytes: rapid.Int64().Draw(t, "bytes")}
 		})
 		for range rapid.IntRange(0, 50).Draw(t, "n") {
 			c.Learn(work.Draw(t, "work"), rapid.Float64().Draw(t, "seconds"))
@@ -55,26 +57,40 @@ func TestCostsAreFinite(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	sizes := map[string]int64{"a.c": 1000, "src/b.cc": 2000, "/x/c.S": 3000, "dir.c": 0}
+	sizes := map[string]int64{"a.c": 1000, "src/b.cc": 2000, "/x/c.S": 3000, "dir.c": 0, "a.o": 4000, "lib/b.a": 5000}
 	size := func(name string) int64 { return sizes[name] }
 	for _, tt := range []struct {
 		argv []string
 		want Work
 	}{
-		{[]string{"gcc", "-O2", "-c", "-o", "a.o", "a.c"}, Work{"gcc -O2 -c", 1000}},
-		{[]string{"sh", "-c", `printf "CC a.o"; cc -O0 -c a.c`}, Work{"cc -O0 -c", 1000}},
-		{[]string{"/bin/sh", "-c", "cd src && c++ -c b.cc && mv b.o ../"}, Work{"c++ -c", 2000}},
-		{[]string{"env", "LC_ALL=C", "nice", "cc", "-c", "/x/c.S"}, Work{"cc -c", 3000}},
-		{[]string{"cc", "-MM", "a.c", "/x/c.S"}, Work{"cc -M", 4000}},
-		{[]string{"cc", "-o", "prog", "a.o", "b.o"}, Work{"cc", 0}},
-		{[]string{"cc", "-c", "missing.c", "dir.c"}, Work{"cc -c", 0}},
-		{[]string{"python3", "gen.py"}, Work{"python3", 0}},
-		{[]string{"sh", "-c", "true"}, Work{"sh", 0}},
-		{[]string{"sh", "-c", "if test -f a.c; then gcc -c a.c; gcc -c src/b.cc; fi"}, Work{"gcc -c", 3000}},
+		{[]string{"gcc", "-O2", "-c", "-o", "a.o", "a.c"}, Work{Kind: "gcc -O2 -c", Bytes: 1000}},
+		{[]string{"sh", "-c", `printf "CC a.o"; cc -O0 -c a.c`}, Work{Kind: "cc -O0 -c", Bytes: 1000}},
+		{[]string{"/bin/sh", "-c", "cd src && c++ -c b.cc && mv b.o ../"}, Work{Kind: "c++ -c", Bytes: 2000}},
+		{[]string{"env", "LC_ALL=C", "nice", "cc", "-c", "/x/c.S"}, Work{Kind: "cc -c", Bytes: 3000}},
+		{[]string{"cc", "-MM", "a.c", "/x/c.S"}, Work{Kind: "cc -M", Bytes: 4000}},
+		{[]string{"cc", "-o", "prog", "a.o", "lib/b.a", "-lm"}, Work{Kind: "cc", Moves: 9000}},
+		{[]string{"cc", "-c", "missing.c", "dir.c"}, Work{Kind: "cc -c", Bytes: 0}},
+		{[]string{"python3", "gen.py"}, Work{Kind: "python3", Bytes: 0}},
+		{[]string{"sh", "-c", "true"}, Work{Kind: "sh", Bytes: 0}},
+		{[]string{"sh", "-c", "if test -f a.c; then gcc -c a.c; gcc -c src/b.cc; fi"}, Work{Kind: "gcc -c", Bytes: 3000}},
 	} {
 		if got := DefaultRules().Describe(tt.argv[0], tt.argv, size); got != tt.want {
 			t.Errorf("%q: got %+v, want %+v", tt.argv, got, tt.want)
 		}
+	}
+}
+
+// What would have to fetch much stays where that is, unless home is behind.
+func TestLinkStaysAtHome(t *testing.T) {
+	tab := four()
+	tab.Take(start, Request{NoLocal: true}) // or any first job would stay
+	link := Request{HomeSlots: -1, Cost: 0.25, Moves: 15e6}
+	if d := take(tab, link); !d.Local {
+		t.Errorf("a link went to %d although home has nothing to do", d.Host)
+	}
+	tab.Take(start, Request{HomeSlots: 9, Cost: 5, Hosts: []names.Host{1}})
+	if d := take(tab, link); d.Local {
+		t.Errorf("a link waits for a long job at home")
 	}
 }
 

@@ -128,7 +128,7 @@ func (t *Table) Take(now time.Time, req Request) (Decision, Ticket) {
 	if !(req.Cost > 0) {
 		req.Cost = baseCost
 	}
-	d := Choose(t.hosts(now, req.Cost), req)
+	d := Choose(t.hosts(now, req.Cost, req.Moves), req)
 	ticket := Ticket{Host: d.Host}
 	if r := t.rows[d.Host]; r != nil && !d.Refused {
 		r.Running++
@@ -194,21 +194,24 @@ func (t *Table) capacity(r *row) float64 {
 // sending is what it takes to send a job and hear of its end, in seconds, over what it takes at home.
 const sending = 0.02
 
+// fetching is how many bytes a second come from home, roughly, with what both ends have to do for them.
+const fetching = 20e6
+
 // serving is what serving the others costs a home over what its daemon uses: make, and the kernel's part.
 const serving = 2
 
 // Hosts gives the rows as they are at that time, by number.
-func (t *Table) Hosts(now time.Time) []Host { return t.hosts(now, baseCost) }
+func (t *Table) Hosts(now time.Time) []Host { return t.hosts(now, baseCost, 0) }
 
-// hosts gives the rows as they are for a job of that cost.
-func (t *Table) hosts(now time.Time, cost float64) []Host {
+// hosts gives the rows as they are for a job of that cost, for which so many bytes must be fetched from home.
+func (t *Table) hosts(now time.Time, cost float64, moves int64) []Host {
 	hosts := make([]Host, 0, len(t.rows))
 	for _, n := range slices.Sorted(maps.Keys(t.rows)) {
 		r := t.rows[n]
 		r.advance(now, t.capacity(r), r.others)
 		h := r.Host
 		if h.Ends = r.ends(cost, t.capacity(r), r.others); !h.Local && h.Ends > 0 {
-			h.Ends += sending
+			h.Ends += sending + float64(moves)/fetching
 		}
 		h.Backoff = now.Before(r.until)
 		hosts = append(hosts, h)

@@ -6,7 +6,7 @@ import (
 )
 
 // Describe tells what a command is, for Costs. size gives the size of a regular file by the name that the command uses for it,
-// relative ones as the command sees them, and 0 for what is none; only names that look like sources are asked for.
+// relative ones as the command sees them, and 0 for what is none; only names that look like sources or objects are asked for.
 func (r *Rules) Describe(image string, argv []string, size func(name string) int64) Work {
 	d := describer{rules: r, size: size}
 	d.command(image, argv, 0)
@@ -55,14 +55,17 @@ func (d *describer) command(image string, argv []string, depth int) {
 // program takes a command that costs something. Of several, the one that reads most sources says what kind of work it is.
 func (d *describer) program(name string, argv []string) {
 	kind, bytes := name, int64(0)
-	for _, a := range argv[1:] {
+	for i, a := range argv[1:] {
 		switch {
+		case argv[i] == "-o": // what it makes, of which an old one may be there
 		case a == "-c", a == "-S", a == "-E", strings.HasPrefix(a, "-O"):
 			kind += " " + a
 		case a == "-M", a == "-MM":
 			kind += " -M"
 		case sourceName[path.Ext(a)] && !strings.HasPrefix(a, "-"):
 			bytes += d.size(d.file(a))
+		case objectName[path.Ext(a)] && !strings.HasPrefix(a, "-"):
+			d.work.Moves += d.size(d.file(a))
 		}
 	}
 	if d.work.Kind == "" || bytes > d.work.Bytes {
@@ -77,6 +80,9 @@ func (d *describer) file(name string) string {
 	}
 	return path.Join(d.dir, name)
 }
+
+// objectName has the suffixes of what links are made of.
+var objectName = map[string]bool{".o": true, ".lo": true, ".a": true, ".so": true, ".obj": true, ".rlib": true}
 
 // sourceName has the suffixes of files whose size says how long it takes to translate them.
 var sourceName = map[string]bool{

@@ -219,7 +219,7 @@ func (b *Broker) place(session uint64, req *control.SessionRequest, allowed []na
 	}
 	work := place.Work{Kind: p.Kind, Bytes: p.Bytes}
 	d, ticket := b.table.Take(now, place.Request{
-		Command: p.Command, Hosts: allowed, Avoid: p.Avoid, NoLocal: req.NoLocal, HomeSlots: req.Slots, Cost: b.costs.Estimate(work),
+		Command: p.Command, Hosts: allowed, Avoid: p.Avoid, NoLocal: req.NoLocal, HomeSlots: req.Slots, Cost: b.costs.Estimate(work), Moves: p.Moves,
 	})
 	reply := control.PlaceReply{Seq: p.Seq, Job: p.Job, Name: d.Name, Reason: d.Reason, Refused: d.Refused}
 	if d.Refused {

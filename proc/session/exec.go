@@ -216,7 +216,7 @@ func (s *supervisor) where(j *job) (control.PlaceReply, error) {
 		return control.PlaceReply{}, errNoDaemon
 	}
 	return s.daemon.place(s.ctx, control.PlaceRequest{
-		Job: j.id, Command: j.command, Kind: j.work.Kind, Bytes: j.work.Bytes, Avoid: j.avoid,
+		Job: j.id, Command: j.command, Kind: j.work.Kind, Bytes: j.work.Bytes, Moves: j.work.Moves, Avoid: j.avoid,
 	}, s.cfg.NoLocal)
 }
 
