@@ -93,6 +93,7 @@ func TestReserve(t *testing.T) {
 		if err := os.Remove(h.path("f")); err != nil {
 			t.Fatal(err)
 		}
+		x.sync(t) // or the next one may still write to the file that was removed
 	}
 }
 
