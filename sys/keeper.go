@@ -267,7 +267,10 @@ func reap(p *kept) bool {
 //go:nosplit
 func tell(p *kept, kind, status, step int32) {
 	p.rec = KeeperNote{Kind: kind, Pid: int32(p.cmd), Status: status, Step: step}
-	syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.note), uintptr(unsafe.Pointer(&p.rec)), unsafe.Sizeof(p.rec))
+	_, _, e := syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.note), uintptr(unsafe.Pointer(&p.rec)), unsafe.Sizeof(p.rec))
+	if e == unix.EPIPE { // nobody reads any more; one more write would bring one more SIGPIPE to tell of, and so on for ever
+		p.note = -1
+	}
 }
 
 //go:norace

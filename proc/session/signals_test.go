@@ -133,6 +133,27 @@ func TestStopContinue(t *testing.T) {
 	}
 }
 
+// TestKeeperEndsWithSignalsUntold: the keeper ends with its run, also when it has a signal to tell of that nobody will hear.
+func TestKeeperEndsWithSignalsUntold(t *testing.T) {
+	f := newFake(t)
+	cmd, wait := f.start(t, 1, "sh", "-c", ": job hold")
+	keeper := parentOf(t, f.ghostPid(0))
+	for _, sig := range []syscall.Signal{unix.SIGSTOP, unix.SIGUSR1} {
+		if err := unix.Kill(keeper, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the keeper stands still", func() bool { return stateOf(keeper) == 'T' })
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wait()
+	if err := unix.Kill(keeper, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the keeper ends", func() bool { return stateOf(keeper) == 0 || stateOf(keeper) == 'Z' })
+}
+
 func stateOf(pid int) byte {
 	st, err := readStat(pid)
 	if err != nil {
