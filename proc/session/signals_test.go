@@ -19,6 +19,8 @@ func (f *fake) start(t *testing.T, n int, argv ...string) (*exec.Cmd, func() sys
 	t.Helper()
 	cmd, _, _ := f.command(t, nil, argv...)
 	cmd.WaitDelay = 5 * time.Second
+	// The kernel drops SIGTSTP for an orphaned process group, which the one of this test is when what began it has ended.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
