@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+unset MAKEFLAGS MFLAGS MAKELEVEL # the makes that tests run are nobody's sub-makes
+
 scripts/packages.sh mandoc make gcc=build-essential python3 tmux strace gdb
 
 log=$(mktemp)

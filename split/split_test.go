@@ -113,7 +113,7 @@ func TestExec(t *testing.T) {
 	}
 	cmd = h.Command(t.Context(), "pwd")
 	cmd.Dir = "/nonexistent"
-	if err := cmd.Run(); !errors.Is(err, syscall.ENOENT) {
+	if err := cmd.Run(); !errors.Is(err, syscall.ENOTDIR) { // not ENOENT, which is what a missing program gives
 		t.Errorf("in a directory that is not there: %v", err)
 	}
 	if err := c.Host("h9").Command(t.Context(), "true").Run(); err == nil || !strings.Contains(err.Error(), "it has h1") {
