@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -144,7 +144,13 @@ type world struct {
 	capabilities uint64
 }
 
-var ourWorld = sync.OnceValues(func() (*world, error) {
+var knownWorld atomic.Pointer[world]
+
+// ourWorld reads it once. A failure, for want of a descriptor, say, is not kept.
+func ourWorld() (*world, error) {
+	if w := knownWorld.Load(); w != nil {
+		return w, nil
+	}
 	w := &world{namespaces: map[string]string{}}
 	for _, ns := range []string{"mnt", "net", "user", "pid", "ipc"} {
 		link, err := os.Readlink("/proc/self/ns/" + ns)
@@ -158,8 +164,9 @@ var ourWorld = sync.OnceValues(func() (*world, error) {
 		return nil, err
 	}
 	w.capabilities = st.capEff
+	knownWorld.Store(w)
 	return w, nil
-})
+}
 
 // slurp reads a file of /proc by bare system calls: a dozen are read for each job, and each by os.ReadFile costs twice as many.
 func slurp(path string) ([]byte, error) {
