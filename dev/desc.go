@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/names"
 )
 
 // Desc describes one inherited descriptor to the helper.
@@ -148,7 +150,7 @@ func (d *Desc) refine(who holder, f *os.File, st *unix.Stat_t, link string) {
 		if d.Flags&unix.O_ACCMODE != unix.O_RDONLY || strings.HasSuffix(link, " (deleted)") {
 			return // writers share one offset
 		}
-		if kernelOwn(link) {
+		if names.EveryHostsOwn(link) {
 			return
 		}
 		_ = control(f, func(fd int) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/names"
 )
 
 // Kind says how a descriptor goes to another host.
@@ -95,7 +97,7 @@ func classify(n, fd int) (Kind, string) {
 		switch {
 		case strings.HasSuffix(link, " (deleted)"):
 			return stay("a removed directory")
-		case kernelOwn(link):
+		case names.EveryHostsOwn(link):
 			return stay("a directory of the kernel: " + link)
 		}
 		var has unix.Stat_t
@@ -129,16 +131,6 @@ func device(fd int, rdev uint64, link string, stay func(string) (Kind, string)) 
 		return stay("the device " + link)
 	}
 	return Terminal, ""
-}
-
-// kernelOwn reports whether a path is in one of the trees that every host has its own of, and so has a nest.
-func kernelOwn(path string) bool {
-	for _, own := range []string{"/proc", "/sys", "/dev"} {
-		if path == own || strings.HasPrefix(path, own+"/") {
-			return true
-		}
-	}
-	return false
 }
 
 // ended reports whether an unnamed pipe has no writer and nothing in it: no writer can ever come again.

@@ -20,6 +20,7 @@ const (
 	priorWeight = 2    // how many ended commands the numbers above count as
 	forget      = 0.97 // weight left to what was learned when the next command has ended: the last 30 or so count
 	maxKinds    = 512  // kinds remembered; one more, and all begins anew
+	maxKind     = 256  // bytes of a kind's name; what has a longer one is not remembered
 )
 
 // Costs estimates what commands cost from those that have ended: for each kind a straight line over the size of the sources, by
@@ -45,7 +46,7 @@ func (c *Costs) Estimate(w Work) float64 {
 
 // Learn takes what a command used in CPU seconds, its whole tree. What makes no sense is left out.
 func (c *Costs) Learn(w Work, seconds float64) {
-	if !(seconds >= 0) || seconds > 1e6 || w.Bytes < 0 {
+	if !(seconds >= 0) || seconds > 1e6 || w.Bytes < 0 || len(w.Kind) > maxKind {
 		return
 	}
 	l := c.kinds[w.Kind]

@@ -208,10 +208,8 @@ func existing(link string) (string, error) {
 // named gives the inode number of the directory that the link of /proc leads to, and refuses one that another host could not find by
 // its path: something else has the name now, or every host has its own.
 func named(link, path string) (uint64, error) {
-	for _, own := range []string{"/proc", "/sys", "/dev"} {
-		if path == own || strings.HasPrefix(path, own+"/") {
-			return 0, refusal("directory of the kernel")
-		}
+	if names.EveryHostsOwn(path) {
+		return 0, refusal("directory of the kernel")
 	}
 	var is, has unix.Stat_t
 	if err := unix.Stat(link, &is); err != nil {
