@@ -3,6 +3,7 @@ package ghost
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -50,18 +51,29 @@ func (h *Held) Convert() error {
 	return nil
 }
 
-// write puts the stub there. /proc/PID/mem takes it at once, which ptrace does word by word; but a kernel may be told to let nobody
-// write to code that way.
+// write puts the stub there. /proc/PID/mem takes it at once; but a kernel may be told to let nobody write to code that way.
 func (h *Held) write(at uint64) error {
-	fd, err := unix.Open("/proc/"+strconv.Itoa(h.Pid)+"/mem", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		n, werr := unix.Pwrite(fd, stub, int64(at))
-		unix.Close(fd)
-		if werr == nil && n == len(stub) {
-			return nil
-		}
+	if h.writeAtOnce(at) == nil {
+		return nil
 	}
-	_, err = unix.PtracePokeText(h.Pid, uintptr(at), stub)
+	return h.writeByWords(at)
+}
+
+func (h *Held) writeAtOnce(at uint64) error {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(h.Pid)+"/mem", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	n, err := unix.Pwrite(fd, stub, int64(at))
+	if err == nil && n < len(stub) {
+		err = io.ErrShortWrite
+	}
+	return err
+}
+
+func (h *Held) writeByWords(at uint64) error {
+	_, err := unix.PtracePokeText(h.Pid, uintptr(at), stub)
 	return err
 }
 
