@@ -44,6 +44,8 @@ type Request struct {
 	HomeSlots int          // slots that home has for jobs; negative: as HomeSlots says
 	Cost      float64      // CPU seconds that the job is expected to use; 0: not known
 	Moves     int64        // bytes that another host has to fetch for it, as far as known
+
+	usual bool // HomeSlots is what the table gives by itself, nobody asked for it
 }
 
 // Decision is where a job goes. Every decision for home has a Reason.
@@ -94,16 +96,17 @@ func Choose(hosts []Host, r Request) Decision {
 	if best == nil {
 		return local(home, ReasonNoHost)
 	}
-	slots := r.HomeSlots
+	slots, usual := r.HomeSlots, r.usual
 	if slots < 0 {
-		slots = HomeSlots(home.Slots, home.Foreign, -1)
-	}
-	if slots == 0 || !allowed(home.Number, r.Hosts) {
-		return remote(best)
+		slots, usual = HomeSlots(home.Slots, home.Foreign, -1), true
 	}
 	// A job that is the only one is likely one that its make waits for, as $(shell): whatever made home busy a moment ago, make
 	// itself most of all, stands still meanwhile. Only others' work that goes on is a reason to send it.
-	if total == 0 && home.Lasting == 0 {
+	lone := total == 0 && home.Lasting == 0
+	if slots == 0 && !(usual && lone) || !allowed(home.Number, r.Hosts) {
+		return remote(best)
+	}
+	if lone {
 		return local(home, ReasonIdle)
 	}
 	atHome := *home

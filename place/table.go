@@ -109,6 +109,14 @@ func (r *row) unexplained() float64 {
 	return math.Min(1, math.Max(0, r.Load-explained))
 }
 
+// Begin says that a session begins while there is no other. What kept home busy until now was likely the work that led to it, unpacking or
+// compiling; so foreign load has to last from here on.
+func (t *Table) Begin(now time.Time) {
+	if r := t.rows[t.home]; r != nil {
+		r.since, r.Lasting = now, 0
+	}
+}
+
 // Own says which share, 0..1, of the home's CPUs its daemon uses itself, to serve the others. The load alone cannot tell that
 // while jobs run at home. It counts from the next Report of the home on.
 func (t *Table) Own(share float64) { t.own = math.Min(1, math.Max(0, share)) }
@@ -123,7 +131,7 @@ func (t *Table) Warm(n names.Host, share float64) {
 // Take chooses a host and takes a slot of it, which Done, Lost or Cancel gives back.
 func (t *Table) Take(now time.Time, req Request) (Decision, Ticket) {
 	if req.HomeSlots < 0 {
-		req.HomeSlots = t.homeSlots
+		req.HomeSlots, req.usual = t.homeSlots, true
 	}
 	if !(req.Cost > 0) {
 		req.Cost = baseCost

@@ -205,7 +205,38 @@ func TestHomeServing(t *testing.T) {
 	if tab.HomeSlots() != 0 {
 		t.Errorf("a home busy serving has %d slots; want 0", tab.HomeSlots())
 	}
+	if d := take(tab, auto()); !d.Local {
+		t.Errorf("a home that was busy serving sent the only job away: %+v", d)
+	}
+	take(tab, Request{NoLocal: true})
 	if d := take(tab, auto()); d.Local {
-		t.Errorf("a home busy serving took a job: %+v", d)
+		t.Errorf("a home busy serving took a job beside another: %+v", d)
+	}
+}
+
+// What kept home busy before a session is no reason to send its first job away; what still does ten seconds later is.
+func TestBegin(t *testing.T) {
+	tab, now := four(), start
+	busy := func(d time.Duration) {
+		for end := now.Add(d); now.Before(end); now = now.Add(100 * time.Millisecond) {
+			tab.Report(now, 1, Report{Slots: 2, CPUs: 0.45, Load: 1})
+		}
+	}
+	lone := func() Decision {
+		d, k := tab.Take(now, auto())
+		tab.Cancel(k)
+		return d
+	}
+	busy(30 * time.Second)
+	if d := lone(); d.Local {
+		t.Errorf("others have kept home busy for 30 s and it took a job: %+v", d)
+	}
+	tab.Begin(now)
+	if d := lone(); !d.Local {
+		t.Errorf("the first job of a session went because home had been busy before: %+v", d)
+	}
+	busy(lasts + 3*time.Second)
+	if d := lone(); d.Local {
+		t.Errorf("others have kept home busy for %v of the session and it took a job: %+v", lasts+3*time.Second, d)
 	}
 }

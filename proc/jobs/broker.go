@@ -49,6 +49,7 @@ type Broker struct {
 
 	mu        sync.Mutex
 	last      uint64 // session
+	open      int    // sessions
 	table     *place.Table
 	self      names.Host // whose table it is
 	refreshed time.Time
@@ -114,6 +115,11 @@ func (b *Broker) ServeSession(ctx context.Context, who control.Caller, c *contro
 	b.mu.Lock()
 	b.last++
 	id := b.last
+	now := time.Now()
+	b.refreshLocked(now)
+	if b.open++; b.open == 1 {
+		b.table.Begin(now)
+	}
 	b.mu.Unlock()
 	b.cfg.Home.OpenSession(id, who.UID)
 	defer b.end(id)
@@ -260,6 +266,7 @@ func (b *Broker) takeBackLocked(key jobKey) (placed, bool) {
 // end gives back everything a session still holds.
 func (b *Broker) end(session uint64) {
 	b.mu.Lock()
+	b.open--
 	for key := range b.placed {
 		if key.session == session {
 			if at, ok := b.takeBackLocked(key); ok {
