@@ -18,6 +18,7 @@ func New(env Env, parts Parts) *cobra.Command {
 		Short:         "Several Linux machines that behave as one host",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       env.Version,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          a.noCommand,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -35,6 +36,8 @@ func New(env Env, parts Parts) *cobra.Command {
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
+	root.SetVersionTemplate(env.versionLine())
+	root.InitDefaultVersionFlag() // now, so that the manual page can be held against it
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, path: cmd.CommandPath()}
 	})

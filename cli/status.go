@@ -42,8 +42,13 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print the version of this program",
 		Args:  Arguments(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
-			fmt.Fprintf(a.env.Stdout, "onehost %s %s/%s\n", a.env.Version, runtime.GOOS, runtime.GOARCH)
-			return nil
+			_, err := fmt.Fprint(a.env.Stdout, a.env.versionLine())
+			return err
 		},
 	}
+}
+
+// versionLine is what --version and the command version print. It holds nothing that a template would take for its own.
+func (e Env) versionLine() string {
+	return fmt.Sprintf("onehost %s %s/%s\n", e.Version, runtime.GOOS, runtime.GOARCH)
 }

@@ -8,12 +8,14 @@ cd "$(dirname "$0")/.."
 
 step() { printf '\n== %s\n' "$*"; }
 build() { # build NAME CMD ...: a fresh build in h1 by CMD; sets took, writes the digests to NAME
-    local name=$1 begin
+    local name=$1 begin status=0
     shift
     fresh "$source" "$redis_dir"
     begin=$(now)
     # shellcheck disable=SC2016
-    on h1 "${redis_env[@]}" sh -c 'cd "$1" && shift && exec "$@"' sh "$redis_dir" "$@" || die "the build failed: $*"
+    on h1 "${redis_env[@]}" sh -c 'cd "$1" && shift && exec "$@"' sh "$redis_dir" "$@" || status=$?
+    [ "$status" -lt 128 ] || exit "$status" # a person's ^C is no failure of the build
+    [ "$status" = 0 ] || die "the build failed: $*"
     took=$(since "$begin")
     digest "$redis_dir" >"$scratch/$name"
 }
