@@ -12,7 +12,7 @@ import (
 
 // The pages and the whole command line agree, split's commands too.
 func TestManPages(t *testing.T) {
-	root := cli.New(cli.Env{}, cli.Parts{Extra: []*cobra.Command{split.Command(split.Env{})}})
+	root := cli.New(cli.Env{Version: "1"}, cli.Parts{Extra: []*cobra.Command{split.Command(split.Env{})}})
 	problems, err := mancheck.Commands(root, "../man")
 	if err != nil {
 		t.Fatal(err)
