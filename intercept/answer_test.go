@@ -58,6 +58,48 @@ func (g giver) Foreign(n *Notification, pid names.Pid) {
 
 // TestReturnFDUnderSignals: signals of the runtime's own must not come between a descriptor and the answer that names it.
 func TestReturnFDUnderSignals(t *testing.T) {
+	l, k := filtered(t, nil, "INTERCEPT_TEST=ask")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tids, served := make(chan int, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		tids <- unix.Gettid()
+		served <- l.Serve(ctx, giver{t, k.life})
+	}()
+	var hammer sync.WaitGroup
+	over, self, tid := make(chan struct{}), os.Getpid(), <-tids
+	hammer.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				_ = unix.Tgkill(self, tid, unix.SIGURG) // what the runtime preempts with
+			}
+		}
+	})
+	status := k.status(t)
+	close(over)
+	hammer.Wait()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	l.Close()
+	if status != 0 {
+		t.Errorf("the asker ended with %#x", status)
+	}
+}
+
+// kept is a command under the filter.
+type kept struct {
+	command    int
+	life, note *os.File
+}
+
+// filtered starts this program, or what argv says, under the filter, and gives its listener. It has made no call yet that is answered.
+func filtered(t *testing.T, argv []string, env ...string) (*Listener, *kept) {
+	t.Helper()
 	prog, err := Filter()
 	if err != nil {
 		t.Fatal(err)
@@ -76,19 +118,22 @@ func TestReturnFDUnderSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if argv == nil {
+		argv = []string{exe}
+	}
 	pid, pidfd, counts, err := sys.StartKept(&sys.Kept{
-		Path: exe, Argv: []string{exe}, Env: append(os.Environ(), "INTERCEPT_TEST=ask"), Filter: prog, NoNewPrivs: true, NoFile: limit,
+		Path: argv[0], Argv: argv, Env: append(os.Environ(), env...), Filter: prog, NoNewPrivs: true, NoFile: limit,
 		Sock: pair[1], Life: int(lifeR.Fd()), Note: int(noteW.Fd()), Killer: []string{"true"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	unix.Close(pidfd)
-	defer counts.Close()
 	noteW.Close()
 	t.Cleanup(func() {
 		lifeW.Close()
 		_, _ = unix.Wait4(pid, nil, 0, nil)
+		_ = counts.Close()
 	})
 	var b [1]byte
 	oob := make([]byte, unix.CmsgSpace(4))
@@ -106,48 +151,27 @@ func TestReturnFDUnderSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := NewListener(os.NewFile(uintptr(fds[0]), "seccomp"))
+	k := &kept{life: lifeR, note: noteR}
+	k.command = int(k.read(t, sys.KeeperStarted).Pid)
+	return NewListener(os.NewFile(uintptr(fds[0]), "seccomp")), k
+}
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	tids, served := make(chan int, 1), make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		tids <- unix.Gettid()
-		served <- l.Serve(ctx, giver{t, lifeR})
-	}()
-	var hammer sync.WaitGroup
-	over, self, tid := make(chan struct{}), os.Getpid(), <-tids
-	hammer.Go(func() {
-		for {
-			select {
-			case <-over:
-				return
-			default:
-				_ = unix.Tgkill(self, tid, unix.SIGURG) // what the runtime preempts with
-			}
-		}
-	})
-	status := -1
-	for status < 0 {
+// read gives the next of the keeper's notes of a kind.
+func (k *kept) read(t *testing.T, kind int32) sys.KeeperNote {
+	t.Helper()
+	for {
 		raw := make([]byte, sys.KeeperNoteSize)
-		if n, err := noteR.Read(raw); err != nil || n != len(raw) {
+		if n, err := k.note.Read(raw); err != nil || n != len(raw) {
 			t.Fatalf("keeper: %d bytes, %v", n, err)
 		}
-		if n := sys.ParseKeeperNote(raw); n.Kind == sys.KeeperStatus {
-			status = int(n.Status)
+		if n := sys.ParseKeeperNote(raw); n.Kind == kind {
+			return n
 		}
 	}
-	close(over)
-	hammer.Wait()
-	if err := <-served; err != nil {
-		t.Error(err)
-	}
-	l.Close()
-	if status != 0 {
-		t.Errorf("the asker ended with %#x", status)
-	}
 }
+
+// status waits for the command's wait status.
+func (k *kept) status(t *testing.T) int { return int(k.read(t, sys.KeeperStatus).Status) }
 
 func pipe(t *testing.T) (r, w *os.File) {
 	t.Helper()

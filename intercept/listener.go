@@ -29,6 +29,7 @@ type Handler interface {
 type Listener struct {
 	fd   int
 	file *os.File
+	gate *sys.Gate // nil: none
 }
 
 // NewListener takes over the descriptor that came with the filter.
@@ -41,10 +42,22 @@ func NewListener(f *os.File) *Listener {
 
 // Close gives up the listener. Serve must have returned; if any process is left under the filter, its notified calls
 // return ENOSYS from now on.
-func (l *Listener) Close() error { return l.file.Close() }
+func (l *Listener) Close() error {
+	if l.gate == nil {
+		return l.file.Close()
+	}
+	return errors.Join(l.gate.Close(), l.file.Close())
+}
 
 // Serve hands notifications to h until nobody is left under the filter (nil) or ctx ends (its error).
 func (l *Listener) Serve(ctx context.Context, h Handler) error {
+	rules := map[int32]rule{}
+	for _, r := range table() {
+		rules[int32(r.nr)] = r
+	}
+	if l.gate != nil {
+		return l.serveGate(ctx, h, rules)
+	}
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("eventfd: %w", err)
@@ -60,10 +73,6 @@ func (l *Listener) Serve(ctx context.Context, h Handler) error {
 			<-fired // it uses wake
 		}
 	}()
-	rules := map[int32]rule{}
-	for _, r := range table() {
-		rules[int32(r.nr)] = r
-	}
 	fds := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
 	for {
 		if _, err := unix.Poll(fds, -1); err != nil {
@@ -86,9 +95,12 @@ func (l *Listener) Serve(ctx context.Context, h Handler) error {
 		case err != nil:
 			return fmt.Errorf("seccomp listener: %w", err)
 		}
-		n := &Notification{l: l, ID: raw.ID, TID: int(raw.Pid), Nr: int(raw.Data.Nr), Args: raw.Data.Args}
-		dispatch(h, n, rules[raw.Data.Nr])
+		dispatch(h, l.notification(&raw), rules[raw.Data.Nr])
 	}
+}
+
+func (l *Listener) notification(raw *sys.SeccompNotif) *Notification {
+	return &Notification{l: l, ID: raw.ID, TID: int(raw.Pid), Nr: int(raw.Data.Nr), Args: raw.Data.Args}
 }
 
 func dispatch(h Handler, n *Notification, r rule) {

@@ -64,6 +64,17 @@ func (r *Rules) Spreader(image string, argv []string) bool {
 	return true
 }
 
+// SpreaderNames gives the names that a program must have to be a spreader, in no order: what has none of them need not be looked at.
+func (r *Rules) SpreaderNames() []string {
+	var names []string
+	for name, s := range r.spread {
+		if s.on {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Joins reports whether the program is a "onehost run" without --local: in a session it becomes its command, which is a candidate by
 // that alone.
 func (r *Rules) Joins(image string, argv []string) bool {

@@ -15,9 +15,10 @@
 // remote or local; every local one has a reason. A process decided local stays so whatever it execs later.
 // To re-exec is to turn a ghost back into its command, here (see package ghost).
 //
-// An exec that concerns nobody costs one read of the caller's memory, and where spreaders live one of its
-// /proc/PID/stat; it is answered on the listener's goroutine. Only a candidate gets a goroutine, a question to the daemon, and, if it
-// goes, a thread of its own while it is traced.
+// An exec that concerns nobody costs two reads of the caller's memory, and where spreaders other than run live one of its
+// /proc/PID/stat; a thread outside of the Go runtime answers it (sys.Gate), which is told of every change to the supervisor's maps. All else
+// comes to the listener's goroutine. Only a candidate gets a goroutine of its own, a question to the daemon, and, if it
+// goes, a thread while it is traced.
 //
 // The session ends when CMD has ended and every job it had elsewhere has. What CMD left in the background at home is
 // killed then: nobody would answer its calls any more.

@@ -105,6 +105,7 @@ func (s *supervisor) join(tid int, by *spreader) {
 	s.mu.Lock()
 	if s.spreaders[pid] != nil { // which forgets it when it ends
 		s.joining[pid] = by
+		s.gate.Hold(true)
 	}
 	s.mu.Unlock()
 }
@@ -120,7 +121,8 @@ func (s *supervisor) joined(tid int) *spreader {
 	by := s.joining[pid]
 	if by != nil {
 		delete(s.joining, pid)
-		delete(s.spreaders, pid)
+		s.gate.Hold(len(s.joining) > 0)
+		s.forgetSpreaderLocked(pid)
 	}
 	return by
 }

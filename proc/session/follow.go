@@ -270,7 +270,7 @@ func (s *supervisor) backHome(r *remoteJob) {
 	s.mu.Lock()
 	first := s.ghosts[r.pid] == r
 	if first {
-		delete(s.ghosts, r.pid)
+		s.forgetGhostLocked(r.pid)
 	}
 	s.mu.Unlock()
 	if first {
@@ -302,7 +302,7 @@ func (r *remoteJob) end() {
 	r.ghost.Close()
 	r.s.mu.Lock()
 	if r.s.ghosts[r.pid] == r {
-		delete(r.s.ghosts, r.pid)
+		r.s.forgetGhostLocked(r.pid)
 	}
 	r.s.mu.Unlock()
 	r.mu.Lock()

@@ -194,10 +194,11 @@ func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *con
 	}
 	s.mu.Lock()
 	s.ghosts[held.Pid] = r
+	s.gate.Ghost(held.Pid, true)
 	s.mu.Unlock()
 	if err := held.Convert(); err != nil {
 		s.mu.Lock()
-		delete(s.ghosts, held.Pid)
+		s.forgetGhostLocked(held.Pid)
 		s.mu.Unlock()
 		g.Close()
 		return nil, fmt.Errorf("no ghost: %w", err)

@@ -100,6 +100,7 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 	s.witness = witness{k.pid, k.counts}
 	s.spreaders[k.pid] = &spreader{image: "onehost"}
 	l := intercept.NewListener(k.listener)
+	s.gate = l.Guard(rules.SpreaderNames(), k.command)
 	served := make(chan error, 1)
 	go func() { served <- l.Serve(ctx, s) }()
 	s.wg.Go(s.watchStops)

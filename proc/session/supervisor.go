@@ -28,6 +28,7 @@ type supervisor struct {
 	keeper  int // its pid, and CMD's
 	command int
 	witness witness
+	gate    *intercept.Gate // nil where there is none; told of every change to the maps below, under mu
 	jobs    atomic.Uint64
 	wg      sync.WaitGroup // goroutines of jobs
 	away    sync.WaitGroup // jobs that are elsewhere: the session waits for them
@@ -95,7 +96,7 @@ func (s *supervisor) spread(pid int, image string, is bool) {
 		if old != nil && is {
 			old.image, old.rerun = image, s.rules.Rerunnable(image)
 		} else if old != nil {
-			delete(s.spreaders, pid)
+			s.forgetSpreaderLocked(pid)
 		}
 		s.mu.Unlock()
 		return
@@ -107,14 +108,18 @@ func (s *supervisor) spread(pid int, image string, is bool) {
 	}
 	sp := &spreader{image: image, rerun: s.rules.Rerunnable(image), pidfd: pidfd}
 	s.mu.Lock()
+	if s.spreaders[pid] == nil {
+		s.gate.Spreader(pid, true)
+	}
 	s.spreaders[pid] = sp
 	s.mu.Unlock()
 	s.wg.Go(func() {
 		_ = awaitExit(s.ctx, pidfd) // the session's end is as good
 		s.mu.Lock()
 		if s.spreaders[pid] == sp {
-			delete(s.spreaders, pid)
+			s.forgetSpreaderLocked(pid)
 			delete(s.joining, pid)
+			s.gate.Hold(len(s.joining) > 0)
 		}
 		s.mu.Unlock()
 		pidfd.Close()
@@ -130,17 +135,33 @@ func (s *supervisor) settle(pid int, done func()) {
 	}
 	s.mu.Lock()
 	s.locals[pid] = pidfd
+	s.gate.Settle(pid, true)
 	s.mu.Unlock()
 	s.wg.Go(func() {
 		_ = awaitExit(s.ctx, pidfd)
 		s.mu.Lock()
 		if s.locals[pid] == pidfd {
 			delete(s.locals, pid)
+			s.gate.Settle(pid, false)
 		}
 		s.mu.Unlock()
 		pidfd.Close()
 		done()
 	})
+}
+
+// forgetSpreaderLocked takes a spreader out of the map.
+func (s *supervisor) forgetSpreaderLocked(pid int) {
+	if s.spreaders[pid] != nil {
+		delete(s.spreaders, pid)
+		s.gate.Spreader(pid, false)
+	}
+}
+
+// forgetGhostLocked takes a ghost out of the map.
+func (s *supervisor) forgetGhostLocked(pid int) {
+	delete(s.ghosts, pid)
+	s.gate.Ghost(pid, false)
 }
 
 func openPidfd(pid int) (*os.File, error) {
