@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"syscall"
 
@@ -10,11 +11,12 @@ import (
 	"github.com/onehost/onehost/member"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
+	"github.com/onehost/onehost/proc/calls"
 )
 
 // handlers are the operations of the control socket.
 func (n *Node) handlers() map[string]control.Handler {
-	return map[string]control.Handler{
+	ops := map[string]control.Handler{
 		control.OpStatus:  n.anyone(n.serveStatus),
 		control.OpHosts:   n.anyone(n.serveHosts),
 		control.OpInit:    n.rootOnly(n.serveInit),
@@ -23,7 +25,20 @@ func (n *Node) handlers() map[string]control.Handler {
 		control.OpLeave:   n.rootOnly(n.serveLeave),
 		control.OpSession: n.broker.ServeSession,
 		control.OpExec:    n.home.ServeExec,
+		control.OpCall:    calls.Handler(n.space),
 	}
+	maps.Copy(ops, n.space.Handlers(n.hostName))
+	return ops
+}
+
+// hostName gives the name of a host that the registry remembers.
+func (n *Node) hostName(host names.Host) (names.HostName, bool) {
+	for _, h := range n.member.View().Hosts {
+		if h.Number == host {
+			return h.Name, true
+		}
+	}
+	return "", false
 }
 
 // operation is one request with one reply.

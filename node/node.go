@@ -26,6 +26,7 @@ import (
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/netfs"
 	"github.com/onehost/onehost/proc/jobs"
+	"github.com/onehost/onehost/proc/space"
 	"github.com/onehost/onehost/sys"
 )
 
@@ -56,6 +57,7 @@ type Node struct {
 	home   *jobs.Home
 	helper *jobs.Helper
 	broker *jobs.Broker
+	space  *space.Space
 	member *member.Member
 	server *control.Server
 	meter  *meter
@@ -106,6 +108,8 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.helper.Register(n.router)
 	leases := &jobs.Leases{}
 	n.home = jobs.NewHome(jobs.HomeConfig{Tree: n.files, Files: n.devs, Links: lateLinks{n}, Lease: leases.Lease})
+	n.space = space.New(space.Config{Self: n.self, Links: lateLinks{n}, Jobs: n.home, Leases: leases, Nests: n.helper, Tree: n.files})
+	n.space.Register(n.router)
 	n.broker = jobs.NewBroker(jobs.BrokerConfig{Home: n.home, Cluster: (*cluster)(n), Warm: n.warm})
 	n.member, err = member.Open(member.Config{
 		StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Log: cfg.Log,
@@ -125,6 +129,12 @@ type lateLinks struct{ n *Node }
 
 func (l lateLinks) Conn(ctx context.Context, h names.Host) (*link.Conn, error) {
 	return l.n.member.Conn(ctx, h)
+}
+
+// self gives this host's number; names.Here while it is in no cluster.
+func (n *Node) self() names.Host {
+	number, _, _, _ := n.member.Self()
+	return number
 }
 
 // Close stops everything and waits for it: sessions first, then the work done for others, then the cluster.

@@ -24,6 +24,8 @@ type Program struct {
 	stack  []byte
 	report uintptr
 	bad    error
+	failed int // the step that did, plus one; seen by the parent where the child shares its memory
+	errno  syscall.Errno
 }
 
 const (
@@ -32,6 +34,7 @@ const (
 	stepUse    // the first argument is the remembered result
 	stepReport // the result is the descriptor that failures are written to from here on
 	stepSame   // no call: fails with ESTALE unless the inode number that fstat has left is the one wanted
+	stepCall   // its result is kept in its Call, and a failure ends nothing
 )
 
 type step struct {
@@ -39,6 +42,7 @@ type step struct {
 	kind uintptr
 	a    [6]uintptr
 	ino  *uint64 // of stepSame, which wants a[0]
+	call *Call   // of stepCall
 }
 
 func (p *Program) add(name string, kind int, nr uintptr, args ...uintptr) {
@@ -281,7 +285,12 @@ func run(p *Program) {
 		} else if *s.ino&InoBits != uint64(s.a[0]) {
 			e = syscall.ESTALE
 		}
+		if s.kind == stepCall {
+			s.call.value, s.call.errno = r, e
+			continue
+		}
 		if e != 0 {
+			p.failed, p.errno = i+1, e
 			words := [2]uint32{uint32(i), uint32(e)}
 			syscall.RawSyscall6(unix.SYS_WRITE, report, uintptr(unsafe.Pointer(&words)), unsafe.Sizeof(words), 0, 0, 0)
 			break

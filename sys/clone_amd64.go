@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// sharesMemory says that a child sees, and leaves, what is in its parent's memory.
+const sharesMemory = true
+
 // stackSize is the child's: run and the calls below it are nosplit, which the linker holds to 800 bytes.
 const stackSize = 16 << 10
 

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// sharesMemory says that a child leaves nothing in its parent's memory.
+const sharesMemory = false
+
 // cloneAndRun makes the child as a copy of this process. It must not be preempted, grow its stack or write a pointer between
 // clone3 and execve.
 //

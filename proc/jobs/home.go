@@ -60,6 +60,7 @@ type Home struct {
 	sessions map[uint64]*openSession
 	kept     map[jobKey]*image // until the job has ended or its session has
 	runs     map[int]*watched  // runs with jobs elsewhere, by pid
+	away     map[int]AwayJob   // what runs elsewhere now, by pid
 }
 
 type jobKey struct{ session, job uint64 }
@@ -72,7 +73,7 @@ type image struct {
 
 // NewHome makes the home's end.
 func NewHome(cfg HomeConfig) *Home {
-	return &Home{cfg: cfg, sessions: map[uint64]*openSession{}, kept: map[jobKey]*image{}, runs: map[int]*watched{}}
+	return &Home{cfg: cfg, sessions: map[uint64]*openSession{}, kept: map[jobKey]*image{}, runs: map[int]*watched{}, away: map[int]AwayJob{}}
 }
 
 // OpenSession says that a session of the user begins; DropSession ends it.
@@ -257,6 +258,7 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run 
 	}
 	job := &running{pid: req.Pid, send: order}
 	defer h.watch(run, job)()
+	defer h.notAway(req.Pid)
 	ordersDone := make(chan struct{})
 	go func() {
 		defer close(ordersDone)
@@ -281,6 +283,8 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run 
 		}
 		out := event(req.Host, &ev)
 		switch ev.Kind {
+		case jobspb.Event_STARTED:
+			h.isAway(AwayJob{Pid: req.Pid, Host: req.Host, Run: run})
 		case jobspb.Event_EXITED:
 			img.release() // before anybody can know that it ended: readers of its pipes must see the end
 			return out

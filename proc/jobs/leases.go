@@ -36,3 +36,29 @@ func (l *Leases) Lease(helper names.Host) (first, last int, err error) {
 	first = names.FirstLease + i*leaseSize
 	return first, first + leaseSize - 1, nil
 }
+
+// Holder gives the helper that a number of the home's pid space is leased to.
+func (l *Leases) Holder(pid int) (names.Host, bool) {
+	if pid < names.FirstLease || pid > names.MaxLease {
+		return 0, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for helper, i := range l.blocks {
+		if i == (pid-names.FirstLease)/leaseSize {
+			return helper, true
+		}
+	}
+	return 0, false
+}
+
+// Holders gives every helper that has numbers of the home's pid space, with the first of each.
+func (l *Leases) Holders() map[names.Host]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make(map[names.Host]int, len(l.blocks))
+	for helper, i := range l.blocks {
+		all[helper] = names.FirstLease + i*leaseSize
+	}
+	return all
+}

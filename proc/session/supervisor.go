@@ -6,15 +6,11 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/onehost/onehost/intercept"
-	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
-	"github.com/onehost/onehost/proc/ghost"
 )
 
 // supervisor serves the notifications of one session.
@@ -51,31 +47,6 @@ func newSupervisor(ctx context.Context, cfg *Config, rules *place.Rules, report 
 	return &supervisor{
 		cfg: cfg, rules: rules, report: report, daemon: d, ctx: ctx, self: os.Getpid(),
 		spreaders: map[int]*spreader{}, joining: map[int]*spreader{}, locals: map[int]*os.File{}, ghosts: map[int]*remoteJob{},
-	}
-}
-
-// Foreign implements intercept.Handler: the place where the process class will stand. No host but this one has
-// processes yet; the two pids that cannot be are the ghosts' own.
-func (s *supervisor) Foreign(n *intercept.Notification, pid names.Pid) {
-	switch pid {
-	case ghost.Hello, ghost.Restore:
-		j := s.ghost(n.TID)
-		if j == nil {
-			n.Fail(syscall.ESRCH)
-			return
-		}
-		if pid == ghost.Hello {
-			j.ghost.Attach(n)
-		} else {
-			ghost.PutBack(n, j.fds)
-		}
-		return
-	}
-	switch n.Nr {
-	case unix.SYS_WAIT4, unix.SYS_WAITID:
-		n.Fail(syscall.ECHILD)
-	default:
-		n.Fail(syscall.ESRCH)
 	}
 }
 

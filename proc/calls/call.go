@@ -1,0 +1,195 @@
+package calls
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/proc"
+)
+
+// Space resolves pids.
+type Space interface {
+	Process(pid names.Pid) proc.Process
+	Group(pid names.Pid) proc.Process
+	Self() names.Host // this host
+}
+
+// Call is one system call of a thread that waits.
+type Call struct {
+	TID  int // on this host
+	Nr   int
+	Args [6]uint64
+	Who  *proc.Caller
+	Home names.Host // of the caller
+
+	shown string // what the kernel says of it
+	space Space
+	cont  bool // a process was meant that is this host's own and by its plain number
+}
+
+// Answer is how a call ends.
+type Answer struct {
+	Value    int64
+	Errno    syscall.Errno
+	Continue bool
+	File     *os.File // to be put into the caller's table; its number there is the value. The receiver closes it
+}
+
+// lateTime is how long a thread may take from being notified to lying still.
+const lateTime = 100 * time.Millisecond
+
+// Read reads the call in which the thread waits. ESRCH: there is no such thread, or it waits in no call.
+func Read(tid int) (*Call, error) {
+	c := &Call{TID: tid}
+	for end := time.Now().Add(lateTime); ; time.Sleep(50 * time.Microsecond) {
+		var err error
+		if c.shown, err = c.show(); err != nil {
+			return nil, syscall.ESRCH
+		}
+		if c.shown != "running" {
+			break
+		}
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("thread %d waits in no call: %w", tid, syscall.ESRCH)
+		}
+	}
+	var err error
+	if c.Nr, c.Args, err = parse(c.shown); err != nil {
+		return nil, fmt.Errorf("thread %d: %w", tid, err)
+	}
+	if c.Who, err = proc.ReadCaller(tid); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// show reads what the kernel says of the call. A thread that is on its way shows as running.
+func (c *Call) show() (string, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(c.TID) + "/syscall")
+	return strings.TrimSpace(string(b)), err
+}
+
+// parse reads a line of /proc/TID/syscall: the number, six arguments, stack pointer and program counter.
+func parse(line string) (nr int, args [6]uint64, err error) {
+	f := strings.Fields(line)
+	if len(f) != 9 {
+		return 0, args, syscall.ESRCH // -1: blocked, but in no call
+	}
+	if nr, err = strconv.Atoi(f[0]); err != nil {
+		return 0, args, syscall.EINVAL
+	}
+	for i := range args {
+		if args[i], err = strconv.ParseUint(f[i+1], 0, 64); err != nil {
+			return 0, args, syscall.EINVAL
+		}
+	}
+	return nr, args, nil
+}
+
+// Perform carries out the call of a caller of the home; it ends in bounded time. pid is the caller's process, in its home's space.
+func (c *Call) Perform(ctx context.Context, s Space, home names.Host, pid int) Answer {
+	ctx, cancel := context.WithTimeout(ctx, 2*proc.OperationTime)
+	defer cancel()
+	c.space, c.Home = s, home
+	c.Who.Pid = names.MakePid(home, pid)
+	do := table[c.Nr]
+	if do == nil {
+		return Answer{Errno: syscall.ENOSYS}
+	}
+	a := do(ctx, c)
+	if c.cont && a.File == nil { // it was not called: see target
+		return Answer{Continue: true}
+	}
+	return a
+}
+
+// table has what can be carried out.
+var table = map[int]func(context.Context, *Call) Answer{
+	unix.SYS_KILL:                  kill,
+	unix.SYS_TKILL:                 tkill,
+	unix.SYS_TGKILL:                tgkill,
+	unix.SYS_RT_SIGQUEUEINFO:       sigqueue,
+	unix.SYS_RT_TGSIGQUEUEINFO:     tgsigqueue,
+	unix.SYS_PIDFD_OPEN:            pidfdOpen,
+	unix.SYS_WAIT4:                 noChild,
+	unix.SYS_WAITID:                noChild,
+	unix.SYS_GETPGID:               getpgid,
+	unix.SYS_GETSID:                getsid,
+	unix.SYS_SETPGID:               setpgid,
+	unix.SYS_GETPRIORITY:           getpriority,
+	unix.SYS_SETPRIORITY:           setpriority,
+	unix.SYS_IOPRIO_GET:            ioprioGet,
+	unix.SYS_IOPRIO_SET:            ioprioSet,
+	unix.SYS_SCHED_GETAFFINITY:     getaffinity,
+	unix.SYS_SCHED_SETAFFINITY:     setaffinity,
+	unix.SYS_SCHED_GETSCHEDULER:    getscheduler,
+	unix.SYS_SCHED_SETSCHEDULER:    setscheduler,
+	unix.SYS_SCHED_GETPARAM:        getparam,
+	unix.SYS_SCHED_SETPARAM:        setparam,
+	unix.SYS_SCHED_GETATTR:         getattr,
+	unix.SYS_SCHED_SETATTR:         setattr,
+	unix.SYS_SCHED_RR_GET_INTERVAL: rrInterval,
+	unix.SYS_PRLIMIT64:             prlimit,
+	unix.SYS_PROCESS_VM_READV:      vmRead,
+	unix.SYS_PROCESS_VM_WRITEV:     vmWrite,
+	unix.SYS_PTRACE:                ptrace,
+	unix.SYS_KCMP:                  refusedFor(0),
+	unix.SYS_MIGRATE_PAGES:         refusedFor(0),
+	unix.SYS_MOVE_PAGES:            refusedFor(0),
+	unix.SYS_GET_ROBUST_LIST:       refusedFor(0),
+}
+
+// number gives an argument that is an int to the kernel.
+func (c *Call) number(arg int) int { return int(int32(uint32(c.Args[arg]))) }
+
+// pid gives an argument that names a process, with a home's number.
+func (c *Call) pid(arg int) names.Pid { return c.full(names.Pid(uint32(c.Args[arg]))) }
+
+func (c *Call) full(pid names.Pid) names.Pid {
+	if pid.Host() == names.Here {
+		return names.MakePid(c.Home, pid.Local())
+	}
+	return pid
+}
+
+// process finds the process that an argument names.
+func (c *Call) process(arg int) proc.Process { return c.plain(arg, c.space.Process(c.pid(arg))) }
+
+// group finds the process group that an argument names.
+func (c *Call) group(arg int) proc.Process { return c.plain(arg, c.space.Group(c.pid(arg))) }
+
+// plain makes nobody of a local process named by its plain number: the kernel can do that itself, and shall.
+func (c *Call) plain(arg int, p proc.Process) proc.Process {
+	if _, local := p.(*proc.Local); local && c.Home == c.space.Self() && names.Pid(uint32(c.Args[arg])).Host() == names.Here {
+		c.cont = true
+		return proc.Nobody
+	}
+	return p
+}
+
+// ours gives a number of the space of the process that pid names as the caller knows it.
+func (c *Call) ours(pid names.Pid, n int) int64 {
+	if n == 0 || pid.Host() == c.Home {
+		return int64(n)
+	}
+	return int64(names.MakePid(pid.Host(), n))
+}
+
+func value(n int64, err error) Answer {
+	if err != nil {
+		return fails(err)
+	}
+	return Answer{Value: n}
+}
+
+func fails(err error) Answer { return Answer{Errno: names.Errno(err)} }
+
+func done(err error) Answer { return value(0, err) }
