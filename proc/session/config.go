@@ -9,6 +9,7 @@ import (
 
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
+	"github.com/onehost/onehost/sys"
 )
 
 // Config says what to run and how. CMD gets this process's standard descriptors, directory, process group and terminal.
@@ -68,12 +69,7 @@ func (s Status) Death() int {
 	signal.Reset()
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	if s.Signal == unix.SIGKILL || s.Signal == unix.SIGTERM || s.Signal == unix.SIGINT || s.Signal == unix.SIGHUP || s.Signal == unix.SIGPIPE {
-		// The runtime turns the others into a Go trace.
-		if err := unix.Kill(unix.Getpid(), s.Signal); err == nil {
-			time.Sleep(100 * time.Millisecond) // the signal takes any thread; this is not reached if it kills
-		}
-	}
+	sys.Die(s.Signal)
 	return s.Shell()
 }
 
