@@ -8,7 +8,7 @@ import (
 
 // Operations on processes of the whole cluster. A pid's host part 0 is the host whose daemon is asked.
 const (
-	OpProcs = "procs" // ProcsRequest, ProcsReply
+	OpProcs = "procs" // ProcsRequest, one or more ProcsReply; see Procs
 	OpWhere = "where" // PidRequest, WhereReply
 	OpKill  = "kill"  // KillRequest, an empty reply
 	OpWait  = "wait"  // PidRequest, WaitReply once the process has ended
@@ -19,6 +19,8 @@ const (
 // ProcsRequest asks for the processes of hosts.
 type ProcsRequest struct {
 	Hosts []names.HostName `json:"hosts,omitempty"` // only these; empty: all that are alive
+	// Recent: users, names and commands may be some seconds old. For a display that asks again and again, which costs each host a third then.
+	Recent bool `json:"recent,omitempty"`
 }
 
 // Proc is one process of the cluster, a row of `onehost ps`.
@@ -30,23 +32,26 @@ type Proc struct {
 	PPid    names.Pid      `json:"ppid"` // 0: none
 	PGid    names.Pid      `json:"pgid"`
 	Session names.Pid      `json:"session"`
-	User    string         `json:"user"` // as its host knows the real uid; the number if it has no name
+	User    string         `json:"user"` // as its home knows the real uid; the number if it has no name
 	UID     uint32         `json:"uid"`
-	State   string         `json:"state"` // one letter, as in proc(5)
+	State   string         `json:"state"` // one letter, as in proc(5); "?" if only its home could be asked
 	TTY     string         `json:"tty,omitempty"`
 	Nice    int            `json:"nice"`
-	CPU     time.Duration  `json:"cpu"` // used so far, in ns
-	RSS     int64          `json:"rss"` // bytes
-	Started time.Time      `json:"started"`
-	Comm    string         `json:"comm"`    // the short name, at most 15 bytes
-	Command string         `json:"command"` // its words, joined by blanks; [comm] if it has none
+	CPU     time.Duration  `json:"cpu"`              // used so far, in ns
+	RSS     int64          `json:"rss"`              // bytes
+	Started time.Time      `json:"started"`          // by the clock of its host
+	Comm    string         `json:"comm"`             // the short name, at most 15 bytes
+	Command string         `json:"command"`          // its words, joined by blanks, at most 16 KiB; [comm] if it has none
+	Kernel  bool           `json:"kernel,omitempty"` // a thread of the kernel
 }
 
-// ProcsReply lists every process once. A process that runs elsewhere is listed as what runs, never as its ghost.
+// ProcsReply lists every process once, by pid. A process that runs elsewhere is listed as what runs, not as its ghost; only if its host does not list it,
+// being asked too early or not at all, is it listed by what its home knows, in the state "?" and without figures.
 type ProcsReply struct {
 	Procs []Proc `json:"procs"`
 	// Failed says which hosts could not be asked, and why.
 	Failed map[names.HostName]string `json:"failed,omitempty"`
+	More   bool                      `json:"more,omitempty"` // another one follows, with further processes
 }
 
 // PidRequest names a process.
