@@ -43,8 +43,9 @@ type giver struct {
 	f *os.File
 }
 
-func (g giver) Exec(n *Notification)             { n.Continue() }
-func (g giver) Signal(n *Notification, _, _ int) { n.Continue() }
+func (g giver) Exec(n *Notification)                  { n.Continue() }
+func (g giver) Signal(n *Notification, _, _ int)      { n.Continue() }
+func (g giver) Setter(n *Notification, _ int, _ bool) { n.Continue() }
 
 func (g giver) Foreign(n *Notification, pid names.Pid) {
 	if pid != foreigner {

@@ -1,11 +1,13 @@
 // Package intercept sees the system calls of a session that concern the cluster, by seccomp user notification: every
-// exec, the calls that name a process of another host, and the few signals of which a ghost could not tell what they mean: SIGSTOP,
-// and one to a process group. All else goes straight to the kernel.
+// exec, the calls that name a process of another host, the few signals of which a ghost could not tell what they mean (SIGSTOP,
+// and one to a process group), and the rare calls that change a setting of another process, which may be a ghost. All else goes
+// straight to the kernel.
 //
 // Terms. A notification is one system call that waits for our answer; its caller sleeps meanwhile. Continue lets the
 // kernel carry it out as it was asked. The listener is the descriptor notifications come from; there can be one per
 // chain of filters, so a second session inside a session gets EBUSY and joins the outer one. A pid is foreign when
-// its host part (names.Pid) is neither 0 nor, as in kill(-1) and kill(-pgid), 0xffff.
+// this host's kernel cannot have given it: its host part (names.Pid) is neither 0 nor, as in kill(-1) and kill(-pgid), 0xffff, or
+// its number is above names.MaxNative.
 //
 // The filter is installed in a process made for it, which then execs the command (sys.StartKept); never in the
 // supervisor, whose own children would be notified to itself. The listener goes to the supervisor by SCM_RIGHTS.

@@ -10,20 +10,33 @@ import (
 type rule struct {
 	nr     uint32
 	always bool
-	pids   []int // arguments that hold pids: notified if one of them is foreign
+	pids   []int // arguments that hold pids: notified if one of them is not this kernel's own
 	stop   int   // argument that holds a signal, or -1: notified if it is SIGSTOP
 	group  bool  // the first argument names a process group if it is 0 or negative: notified then
 	which  int   // argument that says what kind of number the pid argument holds, or -1
 	not    []int // values of it that say the number is no pid
+	pgrp   int   // value of it that says the number is a process group's
+	sets   bool  // it changes something of the process: notified if the pid is not 0, for it may be a ghost's
+	given  int   // argument that is null if nothing is to be changed, or -1
 }
 
-func always(nr uint32) rule            { return rule{nr: nr, always: true, stop: -1, which: -1} }
-func pids(nr uint32, args ...int) rule { return rule{nr: nr, pids: args, stop: -1, which: -1} }
-func (r rule) orStop(arg int) rule     { r.stop = arg; return r }
-func (r rule) orGroup() rule           { r.group = true; return r }
+func always(nr uint32) rule { return rule{nr: nr, always: true, stop: -1, which: -1, given: -1} }
+func pids(nr uint32, args ...int) rule {
+	return rule{nr: nr, pids: args, stop: -1, which: -1, given: -1}
+}
+func (r rule) orStop(arg int) rule { r.stop = arg; return r }
+func (r rule) orGroup() rule       { r.group = true; return r }
 func (r rule) unless(values ...int) rule {
 	r.which, r.not = 0, values
 	return r
+}
+func (r rule) setting() rule            { r.sets = true; return r }
+func (r rule) settingAll(pgrp int) rule { r.sets, r.pgrp = true, pgrp; return r }
+func (r rule) settingIf(arg int) rule   { r.sets, r.given = true, arg; return r }
+
+// namesGroup reports whether the number of a call is a process group's.
+func (r rule) namesGroup(n *Notification) bool {
+	return r.which >= 0 && r.pgrp != 0 && int(uint32(n.Args[r.which])) == r.pgrp
 }
 
 // table lists of what is looked at, the frequent ones first: the filter compares numbers in this order.
@@ -45,17 +58,17 @@ func table() []rule {
 		pids(unix.SYS_GETPGID, 0),
 		pids(unix.SYS_GETSID, 0),
 		pids(unix.SYS_GETPRIORITY, 1).unless(unix.PRIO_USER),
-		pids(unix.SYS_SETPRIORITY, 1).unless(unix.PRIO_USER),
+		pids(unix.SYS_SETPRIORITY, 1).unless(unix.PRIO_USER).settingAll(unix.PRIO_PGRP),
 		pids(unix.SYS_IOPRIO_GET, 1).unless(ioprioWhoUser),
-		pids(unix.SYS_IOPRIO_SET, 1).unless(ioprioWhoUser),
-		pids(unix.SYS_PRLIMIT64, 0),
-		pids(unix.SYS_SCHED_SETAFFINITY, 0),
+		pids(unix.SYS_IOPRIO_SET, 1).unless(ioprioWhoUser).settingAll(ioprioWhoGroup),
+		pids(unix.SYS_PRLIMIT64, 0).settingIf(2),
+		pids(unix.SYS_SCHED_SETAFFINITY, 0).setting(),
 		pids(unix.SYS_SCHED_GETAFFINITY, 0),
-		pids(unix.SYS_SCHED_SETSCHEDULER, 0),
+		pids(unix.SYS_SCHED_SETSCHEDULER, 0).setting(),
 		pids(unix.SYS_SCHED_GETSCHEDULER, 0),
-		pids(unix.SYS_SCHED_SETPARAM, 0),
+		pids(unix.SYS_SCHED_SETPARAM, 0).setting(),
 		pids(unix.SYS_SCHED_GETPARAM, 0),
-		pids(unix.SYS_SCHED_SETATTR, 0),
+		pids(unix.SYS_SCHED_SETATTR, 0).setting(),
 		pids(unix.SYS_SCHED_GETATTR, 0),
 		pids(unix.SYS_SCHED_RR_GET_INTERVAL, 0),
 		pids(unix.SYS_PTRACE, 1),
@@ -68,8 +81,11 @@ func table() []rule {
 	}
 }
 
-// ioprioWhoUser is IOPRIO_WHO_USER: the number is a uid.
-const ioprioWhoUser = 3
+// What the number of ioprio_set is: IOPRIO_WHO_PGRP, IOPRIO_WHO_USER.
+const (
+	ioprioWhoGroup = 2
+	ioprioWhoUser  = 3
+)
 
 // Offsets in struct seccomp_data.
 const (
@@ -126,11 +142,23 @@ func (r rule) body() []unix.SockFilter {
 		b.skipUnlessSet(1<<31, 1)
 		b.ret(unix.SECCOMP_RET_USER_NOTIF)
 	}
+	if r.given >= 0 {
+		b.load(low(r.given))
+		b.skipUnless(0, 2)
+		b.load(low(r.given) + 4)
+		b.skipIf(0, 3)
+	}
+	if r.sets {
+		b.load(low(r.pids[0]))
+		b.skipIf(0, 1)
+		b.ret(unix.SECCOMP_RET_USER_NOTIF)
+	}
 	for _, arg := range r.pids {
 		b.load(low(arg))
-		b.add(unix.BPF_ALU|unix.BPF_RSH|unix.BPF_K, 16)
+		// The kernel's own numbers have 15 bits; the upper half of a home's space is leased to other hosts.
+		b.add(unix.BPF_ALU|unix.BPF_RSH|unix.BPF_K, 15)
 		b.skipIf(0, 2)
-		b.skipIf(0xffff, 1)
+		b.skipIf(0x1ffff, 1)
 		b.ret(unix.SECCOMP_RET_USER_NOTIF)
 	}
 	b.ret(unix.SECCOMP_RET_ALLOW)

@@ -62,7 +62,10 @@ func TestFilter(t *testing.T) {
 		{"execveat", unix.SYS_EXECVEAT, [6]uint64{}, true},
 		{"getpid", unix.SYS_GETPID, [6]uint64{foreign}, false},
 		{"kill here", unix.SYS_KILL, [6]uint64{77, 15}, false},
-		{"kill the top pid of here", unix.SYS_KILL, [6]uint64{65535, 15}, false},
+		{"kill the top pid of here", unix.SYS_KILL, [6]uint64{32767, 15}, false},
+		{"kill a leased pid", unix.SYS_KILL, [6]uint64{32768, 15}, true},
+		{"kill the last leased pid", unix.SYS_KILL, [6]uint64{65535, 15}, true},
+		{"a negative leased thread", unix.SYS_TKILL, [6]uint64{all(-32769), 15}, true},
 		{"kill there", unix.SYS_KILL, [6]uint64{foreign, 15}, true},
 		{"kill there, dirty high half", unix.SYS_KILL, [6]uint64{0xdead<<32 | foreign, 15}, true},
 		{"kill all", unix.SYS_KILL, [6]uint64{all(-1), 15}, true},
@@ -82,6 +85,24 @@ func TestFilter(t *testing.T) {
 		{"waitid on a pidfd", unix.SYS_WAITID, [6]uint64{unix.P_PIDFD, foreign}, false},
 		{"waitid there", unix.SYS_WAITID, [6]uint64{unix.P_PID, foreign}, true},
 		{"wait for any", unix.SYS_WAIT4, [6]uint64{all(-1)}, false},
+		{"set the own priority", unix.SYS_SETPRIORITY, [6]uint64{unix.PRIO_PROCESS, 0, 5}, false},
+		{"set another's priority", unix.SYS_SETPRIORITY, [6]uint64{unix.PRIO_PROCESS, 77, 5}, true},
+		{"set a group's priority", unix.SYS_SETPRIORITY, [6]uint64{unix.PRIO_PGRP, 77, 5}, true},
+		{"set a user's priority", unix.SYS_SETPRIORITY, [6]uint64{unix.PRIO_USER, 77, 5}, false},
+		{"set another's priority of input and output", unix.SYS_IOPRIO_SET, [6]uint64{1, 77, 5}, true},
+		{"get another's priority", unix.SYS_GETPRIORITY, [6]uint64{unix.PRIO_PROCESS, 77}, false},
+		{"set the own CPUs", unix.SYS_SCHED_SETAFFINITY, [6]uint64{0, 8}, false},
+		{"set another's CPUs", unix.SYS_SCHED_SETAFFINITY, [6]uint64{77, 8}, true},
+		{"get another's CPUs", unix.SYS_SCHED_GETAFFINITY, [6]uint64{77, 8}, false},
+		{"set another's scheduler", unix.SYS_SCHED_SETSCHEDULER, [6]uint64{77}, true},
+		{"set another's parameters", unix.SYS_SCHED_SETPARAM, [6]uint64{77}, true},
+		{"set another's attributes", unix.SYS_SCHED_SETATTR, [6]uint64{77}, true},
+		{"get another's limit", unix.SYS_PRLIMIT64, [6]uint64{77, 7, 0, 0x7fff0000}, false},
+		{"set another's limit", unix.SYS_PRLIMIT64, [6]uint64{77, 7, 0x7fff0000, 0}, true},
+		{"set another's limit, low half of the address null", unix.SYS_PRLIMIT64, [6]uint64{77, 7, 1 << 32, 0}, true},
+		{"set the own limit", unix.SYS_PRLIMIT64, [6]uint64{0, 7, 0x7fff0000, 0}, false},
+		{"get a limit there", unix.SYS_PRLIMIT64, [6]uint64{foreign, 7, 0, 0x7fff0000}, true},
+		{"set a limit there", unix.SYS_PRLIMIT64, [6]uint64{foreign, 7, 0x7fff0000, 0}, true},
 		{"trace there", unix.SYS_PTRACE, [6]uint64{unix.PTRACE_SEIZE, foreign}, true},
 	} {
 		got := verdict(t, prog, auditArch, c.nr, c.args)
@@ -98,7 +119,8 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestLocalNeverLooked: whatever the call, local pids and no SIGSTOP mean that only exec is seen, and kill of a process group.
+// TestLocalNeverLooked: whatever the call, local pids and no SIGSTOP mean that only exec is seen, kill of a process group, and what changes
+// another process.
 func TestLocalNeverLooked(t *testing.T) {
 	prog, err := Filter()
 	if err != nil {
@@ -108,11 +130,26 @@ func TestLocalNeverLooked(t *testing.T) {
 		nr := rapid.Uint32Range(0, 600).Draw(t, "nr")
 		var args [6]uint64
 		for i := range args {
-			v := rapid.Int64Range(-65536, 65535).Filter(func(v int64) bool { return v != 19 }).Draw(t, "arg")
+			v := rapid.Int64Range(-32768, 32767).Filter(func(v int64) bool { return v != 19 }).Draw(t, "arg")
 			args[i] = uint64(v)
 		}
 		want := uint32(unix.SECCOMP_RET_ALLOW)
-		if nr == unix.SYS_EXECVE || nr == unix.SYS_EXECVEAT || nr == unix.SYS_KILL && int64(args[0]) <= 0 {
+		seen := false
+		switch nr {
+		case unix.SYS_EXECVE, unix.SYS_EXECVEAT:
+			seen = true
+		case unix.SYS_KILL:
+			seen = int64(args[0]) <= 0
+		case unix.SYS_SETPRIORITY:
+			seen = args[1] != 0 && args[0] != unix.PRIO_USER
+		case unix.SYS_IOPRIO_SET:
+			seen = args[1] != 0 && args[0] != ioprioWhoUser
+		case unix.SYS_PRLIMIT64:
+			seen = args[0] != 0 && args[2] != 0
+		case unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR:
+			seen = args[0] != 0
+		}
+		if seen {
 			want = unix.SECCOMP_RET_USER_NOTIF
 		}
 		if got := verdict(t, prog, auditArch, nr, args); got != want {

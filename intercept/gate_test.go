@@ -34,8 +34,9 @@ func (s *seer) Exec(n *Notification) {
 	n.Continue()
 }
 
-func (s *seer) Foreign(n *Notification, _ names.Pid) { n.Fail(1) }
-func (s *seer) Signal(n *Notification, _, _ int)     { n.Continue() }
+func (s *seer) Foreign(n *Notification, _ names.Pid)  { n.Fail(1) }
+func (s *seer) Signal(n *Notification, _, _ int)      { n.Continue() }
+func (s *seer) Setter(n *Notification, _ int, _ bool) { n.Continue() }
 
 // TestGate: of a script's execs only those that may concern somebody are told, and all of them.
 func TestGate(t *testing.T) {

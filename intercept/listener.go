@@ -20,6 +20,8 @@ type Handler interface {
 	Exec(n *Notification)
 	// Foreign is a call about a process of another host; pid is the first of its pids that is foreign.
 	Foreign(n *Notification, pid names.Pid)
+	// Setter is a call that changes something of pid, a number of this host, not 0; group says that it names a process group.
+	Setter(n *Notification, pid int, group bool)
 	// Signal sends sig to pid, a number of this host as kill(2) takes it: 0 and negative ones name groups. Those to a single process
 	// are not seen, but for SIGSTOP.
 	Signal(n *Notification, pid, sig int)
@@ -103,16 +105,24 @@ func (l *Listener) notification(raw *sys.SeccompNotif) *Notification {
 	return &Notification{l: l, ID: raw.ID, TID: int(raw.Pid), Nr: int(raw.Data.Nr), Args: raw.Data.Args}
 }
 
+// foreign reports whether an argument names a process that this host's kernel has not: of another home, or of the half of the home's
+// numbers that is leased to other hosts. Negative numbers down to -32768 name all, and groups here.
+func foreign(v uint32) bool { return v>>15 != 0 && v>>15 != 0x1ffff }
+
 func dispatch(h Handler, n *Notification, r rule) {
 	if r.always {
 		h.Exec(n)
 		return
 	}
 	for _, arg := range r.pids {
-		if pid := names.Pid(uint32(n.Args[arg])); pid.Host() != 0 && pid.Host() != 0xffff {
-			h.Foreign(n, pid)
+		if v := uint32(n.Args[arg]); foreign(v) {
+			h.Foreign(n, names.Pid(v))
 			return
 		}
+	}
+	if r.sets {
+		h.Setter(n, int(int32(uint32(n.Args[r.pids[0]]))), r.namesGroup(n))
+		return
 	}
 	if r.stop >= 0 {
 		h.Signal(n, int(int32(uint32(n.Args[r.pids[0]]))), int(int32(uint32(n.Args[r.stop]))))

@@ -35,6 +35,8 @@ func (s *supervisor) Foreign(n *intercept.Notification, pid names.Pid) {
 		return
 	}
 	switch {
+	case (n.Nr == unix.SYS_WAIT4 || n.Nr == unix.SYS_WAITID) && pid.Host() == names.Here:
+		n.Continue() // the kernel knows best who is a child
 	case n.Nr == unix.SYS_WAIT4 || n.Nr == unix.SYS_WAITID:
 		n.Fail(syscall.ECHILD)
 	case s.daemon == nil: // --local: no host is known but this one
@@ -42,6 +44,28 @@ func (s *supervisor) Foreign(n *intercept.Notification, pid names.Pid) {
 	default:
 		s.wg.Go(func() { s.ask(n) })
 	}
+}
+
+// Setter implements intercept.Handler: what is changed of a ghost is changed of its job, which the daemon sees to.
+func (s *supervisor) Setter(n *intercept.Notification, pid int, group bool) {
+	if s.daemon == nil || !s.concernsGhost(pid, group) {
+		n.Continue()
+		return
+	}
+	s.wg.Go(func() { s.ask(n) })
+}
+
+// concernsGhost reports whether the number is a ghost's, or that of a group with a ghost in it.
+func (s *supervisor) concernsGhost(pid int, group bool) bool {
+	if !group {
+		return s.ghost(pid) != nil
+	}
+	for _, j := range s.allGhosts() {
+		if inGroup(j.pid, pid) {
+			return true
+		}
+	}
+	return false
 }
 
 // ask has the daemon carry out the call, and answers.
