@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/onehost/onehost/intercept"
 	"github.com/onehost/onehost/place"
 )
 
