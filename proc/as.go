@@ -3,7 +3,6 @@ package proc
 import (
 	"context"
 	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -18,6 +17,11 @@ const killTime = time.Second
 
 // as makes the calls with the caller's rights. Their results may be read only if it gives nil.
 func as(ctx context.Context, who *Caller, calls ...*sys.Call) error {
+	return asOn(ctx, who, 0, calls...)
+}
+
+// asOn is as for calls that are about the memory of the process other, if that is not 0.
+func asOn(ctx context.Context, who *Caller, other int, calls ...*sys.Call) error {
 	if who.spared() {
 		for _, c := range calls {
 			c.Do()
@@ -27,10 +31,11 @@ func as(ctx context.Context, who *Caller, calls ...*sys.Call) error {
 	if who.UID != [3]uint32{} && debuggable() {
 		return syscall.EPERM
 	}
-	p, pid, errno := sys.StartAs(who.identity(), calls...)
+	child, errno := sys.StartAs(who.identity(), other != 0, other, calls...)
 	if errno != 0 {
 		return errno
 	}
+	pid := child.Pid
 	ended := make(chan error, 1)
 	var mu sync.Mutex // guards reaped: the number is the child's until then
 	reaped := false
@@ -51,14 +56,16 @@ func as(ctx context.Context, who *Caller, calls ...*sys.Call) error {
 		}
 		reaped = true
 		mu.Unlock()
-		runtime.KeepAlive(p)
+		if _, errno := child.Finish(); errno != 0 && err == nil {
+			err = errno
+		}
 		ended <- err
 	}()
 	limit := time.NewTimer(OperationTime)
 	defer limit.Stop()
 	select {
 	case err := <-ended:
-		return finished(p, err)
+		return err
 	case <-ctx.Done():
 	case <-limit.C:
 	}
@@ -75,16 +82,6 @@ func as(ctx context.Context, who *Caller, calls ...*sys.Call) error {
 	return syscall.ETIMEDOUT
 }
 
-func finished(p *sys.Program, err error) error {
-	if err != nil {
-		return err
-	}
-	if _, errno := p.Failed(); errno != 0 {
-		return errno
-	}
-	return nil
-}
-
 // debuggable reports whether processes that change their ids may be traced by their new user, as a setting of the machine for
 // debugging has it: through a child that acts for him he could then read this daemon's memory.
 func debuggable() bool {
@@ -94,7 +91,11 @@ func debuggable() bool {
 
 // one makes one call and gives its result.
 func one(ctx context.Context, who *Caller, c *sys.Call) (int, error) {
-	if err := as(ctx, who, c); err != nil {
+	return outcome(c, as(ctx, who, c))
+}
+
+func outcome(c *sys.Call, err error) (int, error) {
+	if err != nil {
 		return 0, err
 	}
 	n, errno := c.Result()

@@ -19,10 +19,12 @@ var table [names.MaxLease + 1]Local
 
 // Here gives the process of a number, above 0, of this host's own pid space.
 func Here(pid int) *Local {
-	l := new(Local)
-	if pid < len(table) {
-		l = &table[pid]
+	if pid >= len(table) { // pid_max is higher than it should be
+		l := new(Local)
+		l.pid.Store(int32(pid))
+		return l
 	}
+	l := &table[pid]
 	l.pid.Store(int32(pid)) // the same each time
 	return l
 }

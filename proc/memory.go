@@ -25,5 +25,6 @@ func (l *Local) memory(ctx context.Context, who *Caller, nr int, b []byte, spans
 	if len(b) > MaxMemory || len(spans) > MaxSpans {
 		return 0, syscall.EINVAL
 	}
-	return one(ctx, who, sys.NewCall(nr, l.number()).Vectors(1, b, spans))
+	c := sys.NewCall(nr, l.number()).Vectors(1, b, spans)
+	return outcome(c, asOn(ctx, who, l.number(), c))
 }

@@ -17,16 +17,24 @@ import (
 // Wait implements Process. The status is the zombie's if its parent has not fetched it yet, and after that what the kernel keeps for
 // holders of a pidfd, from Linux 6.15 on.
 func (l *Local) Wait(ctx context.Context) (Status, error) {
-	fd, err := unix.PidfdOpen(l.number(), unix.PIDFD_NONBLOCK)
+	f, err := l.open()
 	if err != nil {
-		if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOENT) { // a thread that leads no process
-			err = syscall.ESRCH
-		}
 		return Status{}, err
 	}
-	f := os.NewFile(uintptr(fd), "pidfd")
 	defer f.Close()
 	return awaitEnd(ctx, f, l.number())
+}
+
+// open gives the process's pidfd.
+func (l *Local) open() (*os.File, error) {
+	fd, err := unix.PidfdOpen(l.number(), unix.PIDFD_NONBLOCK)
+	switch {
+	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENOENT): // a thread that leads no process
+		return nil, syscall.ESRCH
+	case err != nil:
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
 }
 
 // awaitEnd waits for the end of the process of the pidfd, number pid here.

@@ -24,8 +24,7 @@ type Program struct {
 	stack  []byte
 	report uintptr
 	bad    error
-	failed int // the step that did, plus one; seen by the parent where the child shares its memory
-	errno  syscall.Errno
+	state  *programState // of one that makes calls; nil otherwise
 }
 
 const (
@@ -34,7 +33,8 @@ const (
 	stepUse    // the first argument is the remembered result
 	stepReport // the result is the descriptor that failures are written to from here on
 	stepSame   // no call: fails with ESTALE unless the inode number that fstat has left is the one wanted
-	stepCall   // its result is kept in its Call, and a failure ends nothing
+	stepCall   // its result is kept, and a failure ends nothing
+	stepOther  // fails with EPERM if the result is the first argument
 )
 
 type step struct {
@@ -42,7 +42,7 @@ type step struct {
 	kind uintptr
 	a    [6]uintptr
 	ino  *uint64 // of stepSame, which wants a[0]
-	call *Call   // of stepCall
+	res  *result // of stepCall
 }
 
 func (p *Program) add(name string, kind int, nr uintptr, args ...uintptr) {
@@ -286,11 +286,16 @@ func run(p *Program) {
 			e = syscall.ESTALE
 		}
 		if s.kind == stepCall {
-			s.call.value, s.call.errno = r, e
+			s.res.value, s.res.errno = r, e
 			continue
 		}
+		if s.kind == stepOther && r == s.a[0] {
+			e = syscall.EPERM
+		}
 		if e != 0 {
-			p.failed, p.errno = i+1, e
+			if p.state != nil {
+				p.state.failed, p.state.errno = i+1, e
+			}
 			words := [2]uint32{uint32(i), uint32(e)}
 			syscall.RawSyscall6(unix.SYS_WRITE, report, uintptr(unsafe.Pointer(&words)), unsafe.Sizeof(words), 0, 0, 0)
 			break

@@ -97,7 +97,7 @@ func (s *Space) Process(pid names.Pid) proc.Process {
 		return &proc.Away{Remote: s.remote(n, j.Host), Ghost: proc.Here(n)}
 	}
 	if holder, ok := s.cfg.Leases.Holder(n); ok {
-		return s.remote(n, holder)
+		return &leased{s.remote(n, holder), s}
 	}
 	return proc.Here(n)
 }
@@ -119,6 +119,49 @@ func (s *Space) Group(pid names.Pid) proc.Process {
 		return g.Local
 	}
 	return g
+}
+
+// leased is a process that a job of this home has forked elsewhere. In its nest the job's group has the job's number, and the session is the
+// nest's; at home both are what the ghost's are.
+type leased struct {
+	*proc.Remote
+	s *Space
+}
+
+// Group implements proc.Process.
+func (l *leased) Group(ctx context.Context, who *proc.Caller) (int, error) {
+	n, err := l.Remote.Group(ctx, who)
+	if _, ok := l.s.cfg.Jobs.Away(n); ok && err == nil {
+		return proc.Here(n).Group(ctx, who)
+	}
+	return n, err
+}
+
+// Session implements proc.Process.
+func (l *leased) Session(ctx context.Context, who *proc.Caller) (int, error) {
+	n, err := l.Remote.Session(ctx, who)
+	if n != nestInit || err != nil {
+		return n, err
+	}
+	if n, err = l.Remote.Group(ctx, who); err != nil {
+		return 0, err
+	}
+	if _, ok := l.s.cfg.Jobs.Away(n); ok {
+		return proc.Here(n).Session(ctx, who)
+	}
+	return nestInit, nil
+}
+
+// nestInit leads the session of a nest.
+const nestInit = 1
+
+// Parent implements proc.Process. Orphans are init's.
+func (l *leased) Parent(ctx context.Context, who *proc.Caller) (int, error) {
+	n, err := l.Remote.Parent(ctx, who)
+	if n == 0 && err == nil {
+		n = 1
+	}
+	return n, err
 }
 
 // elsewhere is a process of another home's space.
