@@ -45,7 +45,7 @@ func (l *Local) Signal(ctx context.Context, who *Caller, s Signal) error {
 	var c *sys.Call
 	switch {
 	case s.Scope == ToAll:
-		return killAll(ctx, who, s.Number)
+		return SignalAll(ctx, who, s.Number, 0)
 	case s.Scope == ToGroup:
 		c = sys.NewCall(unix.SYS_KILL, -pid, s.Number)
 	case s.Scope == ToThread && s.Info != nil:
@@ -63,9 +63,9 @@ func (l *Local) Signal(ctx context.Context, who *Caller, s Signal) error {
 	return err
 }
 
-// killAll sends to all of this host's own pid space but its init and this daemon, as far as the caller may. Processes of other homes that
-// run here are not of this space. What is forked meanwhile may be missed, which kill(-1) itself does not.
-func killAll(ctx context.Context, who *Caller, sig int) error {
+// SignalAll sends a signal to all of this host's own pid space but its init, this daemon and the process except, as far as the caller may.
+// Processes of other homes that run here are not of this space. What is forked meanwhile may be missed, which kill(-1) itself does not.
+func SignalAll(ctx context.Context, who *Caller, sig, except int) error {
 	dir, err := os.ReadDir("/proc")
 	if err != nil {
 		return syscall.ESRCH
@@ -73,7 +73,7 @@ func killAll(ctx context.Context, who *Caller, sig int) error {
 	var calls []*sys.Call
 	for _, e := range dir {
 		pid := atoi(e.Name())
-		if pid <= 1 || pid == os.Getpid() || depth(pid) != 1 {
+		if pid <= 1 || pid == except || pid == os.Getpid() || depth(pid) != 1 {
 			continue
 		}
 		calls = append(calls, sys.NewCall(unix.SYS_KILL, pid, sig))

@@ -20,6 +20,8 @@ type Space interface {
 	Process(pid names.Pid) proc.Process
 	Group(pid names.Pid) proc.Process
 	Self() names.Host // this host
+	// SignalLeased sends to all that jobs of this home have forked elsewhere.
+	SignalLeased(ctx context.Context, who *proc.Caller, sig int) error
 }
 
 // Call is one system call of a thread that waits.
@@ -68,6 +70,19 @@ func Read(tid int) (*Call, error) {
 	if c.Who, err = proc.ReadCaller(tid); err != nil {
 		return nil, err
 	}
+	return c, nil
+}
+
+// Told makes a call of which a nest's init, which is this daemon's own, has told: the thread waits in it.
+func Told(tid, nr int, args [6]uint64) (*Call, error) {
+	c, err := Read(tid)
+	if err != nil {
+		return nil, err
+	}
+	if c.Nr != nr {
+		return nil, fmt.Errorf("thread %d waits in call %d, not %d: %w", tid, c.Nr, nr, syscall.ESRCH)
+	}
+	c.Args = args
 	return c, nil
 }
 

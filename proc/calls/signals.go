@@ -31,14 +31,19 @@ func kill(ctx context.Context, c *Call) Answer {
 	switch {
 	case pid > 0:
 		return done(c.process(0).Signal(ctx, c.Who, proc.Signal{Number: sig}))
-	case pid == 0 || pid == -1:
-		return Answer{Continue: true} // the caller's own group, and all of its own space
+	case pid == 0: // the caller's own group, whose ghosts know
+		return Answer{Continue: true}
+	case pid == -1 && c.Home == c.space.Self(): // the kernel reaches all but what was forked elsewhere
+		if err := c.space.SignalLeased(ctx, c.Who, sig); err == nil && sig == 0 {
+			return Answer{}
+		}
+		return Answer{Continue: true}
 	case pid == math.MinInt32:
 		return fails(syscall.ESRCH)
 	}
 	c.Args[0] = uint64(uint32(-pid))
 	scope := proc.ToGroup
-	if names.Pid(uint32(-pid)).Local() == 1 { // as kill(-1), at that host
+	if names.Pid(c.Args[0]).Local() == 1 { // as kill(-1), at that host
 		scope = proc.ToAll
 	}
 	return done(c.group(0).Signal(ctx, c.Who, proc.Signal{Number: sig, Scope: scope}))

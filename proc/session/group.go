@@ -81,6 +81,10 @@ func (s *supervisor) Signal(n *intercept.Notification, pid, sig int) {
 	if len(all) > 0 && sig > 0 && sig <= 64 {
 		s.announce(n.TID, pid, sig, all)
 	}
+	if pid == -1 && s.daemon != nil { // also to what jobs have forked elsewhere, of which no ghost knows
+		s.wg.Go(func() { s.ask(n) })
+		return
+	}
 	n.Continue()
 }
 

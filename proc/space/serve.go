@@ -172,10 +172,11 @@ type allOf struct {
 func (a allOf) Signal(ctx context.Context, who *proc.Caller, sig proc.Signal) error {
 	err := error(syscall.ESRCH)
 	for _, n := range a.s.cfg.Nests.NestedNumbers(a.home) {
-		if n <= names.MaxNative {
+		pid := names.MakePid(a.home.Number, n)
+		if n <= names.MaxNative || pid == who.Pid {
 			continue
 		}
-		p, nerr := a.s.nested(a.home, names.MakePid(a.home.Number, n))
+		p, nerr := a.s.nested(a.home, pid)
 		if nerr != nil {
 			continue // it has ended meanwhile
 		}

@@ -253,11 +253,21 @@ func (g *group) SetIOPriority(ctx context.Context, who *proc.Caller, of proc.Whi
 	return err
 }
 
-// signalAll sends to everybody of this home's pid space: those at home, whose ghosts pass it on, and what its jobs forked elsewhere.
+// signalAll sends to everybody of this home's pid space but the caller: those at home, whose ghosts pass it on, and what its jobs
+// forked elsewhere.
 func (s *Space) signalAll(ctx context.Context, who *proc.Caller, sig proc.Signal) error {
-	err := proc.Here(1).Signal(ctx, who, sig)
+	except := 0
+	if s.IsOwn(who.Pid) {
+		except = who.Pid.Local()
+	}
+	return better(proc.SignalAll(ctx, who, sig.Number, except), s.SignalLeased(ctx, who, sig.Number))
+}
+
+// SignalLeased sends to all that jobs of this home have forked elsewhere, as far as the caller may. ESRCH: there is nobody.
+func (s *Space) SignalLeased(ctx context.Context, who *proc.Caller, sig int) error {
+	err := error(syscall.ESRCH)
 	for helper, first := range s.cfg.Leases.Holders() {
-		err = better(err, s.remote(first, helper).Signal(ctx, who, sig))
+		err = better(err, s.remote(first, helper).Signal(ctx, who, proc.Signal{Number: sig, Scope: proc.ToAll}))
 	}
 	return err
 }
