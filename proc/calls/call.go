@@ -156,7 +156,7 @@ var table = map[int]func(context.Context, *Call) Answer{
 	unix.SYS_PROCESS_VM_READV:      vmRead,
 	unix.SYS_PROCESS_VM_WRITEV:     vmWrite,
 	unix.SYS_PTRACE:                ptrace,
-	unix.SYS_KCMP:                  refusedFor(0),
+	unix.SYS_KCMP:                  refusedFor(0, 1),
 	unix.SYS_MIGRATE_PAGES:         refusedFor(0),
 	unix.SYS_MOVE_PAGES:            refusedFor(0),
 	unix.SYS_GET_ROBUST_LIST:       refusedFor(0),

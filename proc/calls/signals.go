@@ -154,11 +154,13 @@ func ptrace(ctx context.Context, c *Call) Answer {
 	return fails(syscall.ESRCH)
 }
 
-// refusedFor makes what cannot be done for a process elsewhere, named by the argument; one that is not there is ESRCH all the same.
-func refusedFor(arg int) func(context.Context, *Call) Answer {
+// refusedFor makes what cannot be done for processes elsewhere, named by the arguments; one that is not there is ESRCH all the same.
+func refusedFor(args ...int) func(context.Context, *Call) Answer {
 	return func(ctx context.Context, c *Call) Answer {
-		if _, err := c.process(arg).Where(ctx); err != nil {
-			return fails(err)
+		for _, arg := range args {
+			if _, err := c.space.Process(c.pid(arg)).Where(ctx); err != nil {
+				return fails(err)
+			}
 		}
 		return fails(syscall.EOPNOTSUPP)
 	}

@@ -102,6 +102,7 @@ type fake struct {
 	home   bool            // every job stays
 	only   string          // only commands with this word go
 	hosts  int             // hosts 2..hosts+1
+	calls  control.Handler // what it makes of calls about processes elsewhere; nil: as a daemon that does not know them
 }
 
 type kept struct {
@@ -112,7 +113,7 @@ type kept struct {
 func newFake(t *testing.T) *fake {
 	t.Helper()
 	f := &fake{t: t, path: filepath.Join(t.TempDir(), "control.sock"), freed: map[uint64]int{}, kept: map[uint64]kept{}, hosts: 2}
-	srv, err := control.Listen(f.path, map[string]control.Handler{control.OpSession: f.session, control.OpExec: f.exec})
+	srv, err := control.Listen(f.path, map[string]control.Handler{control.OpSession: f.session, control.OpExec: f.exec, control.OpCall: f.call})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +124,16 @@ func newFake(t *testing.T) *fake {
 	}
 	t.Cleanup(srv.Close)
 	return f
+}
+
+func (f *fake) call(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
+	f.mu.Lock()
+	h := f.calls
+	f.mu.Unlock()
+	if h == nil {
+		return control.Refuse(syscall.ENOSYS, "the operation is not known")
+	}
+	return h(ctx, who, c, body, files)
 }
 
 func (f *fake) session(_ context.Context, _ control.Caller, c *control.Conn, _ json.RawMessage, _ []*os.File) error {
