@@ -33,12 +33,8 @@ func (n *Node) handlers() map[string]control.Handler {
 
 // hostName gives the name of a host that the registry remembers.
 func (n *Node) hostName(host names.Host) (names.HostName, bool) {
-	for _, h := range n.member.View().Hosts {
-		if h.Number == host {
-			return h.Name, true
-		}
-	}
-	return "", false
+	h, ok := n.member.View().Host(host)
+	return h.Name, ok
 }
 
 // operation is one request with one reply.

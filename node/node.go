@@ -108,7 +108,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.helper.Register(n.router)
 	leases := &jobs.Leases{}
 	n.home = jobs.NewHome(jobs.HomeConfig{Tree: n.files, Files: n.devs, Links: lateLinks{n}, Lease: leases.Lease})
-	n.space = space.New(space.Config{Self: n.self, Links: lateLinks{n}, Jobs: n.home, Leases: leases, Nests: n.helper, Tree: n.files})
+	n.space = space.New(space.Config{Self: n.self, Links: knownLinks{n}, Jobs: n.home, Leases: leases, Nests: n.helper, Tree: n.files})
 	n.space.Register(n.router)
 	n.broker = jobs.NewBroker(jobs.BrokerConfig{Home: n.home, Cluster: (*cluster)(n), Warm: n.warm})
 	n.member, err = member.Open(member.Config{
@@ -135,6 +135,21 @@ func (l lateLinks) Conn(ctx context.Context, h names.Host) (*link.Conn, error) {
 func (n *Node) self() names.Host {
 	number, _, _, _ := n.member.Self()
 	return number
+}
+
+// knownLinks gives connections to hosts of the view, and says at once of others why there is none: no number of theirs can be meant, or
+// they are down.
+type knownLinks struct{ n *Node }
+
+func (l knownLinks) Conn(ctx context.Context, h names.Host) (*link.Conn, error) {
+	host, ok := l.n.member.View().Host(h)
+	switch {
+	case !ok, host.State == member.Left:
+		return nil, fmt.Errorf("host %v: %w", h, names.UnknownHost)
+	case !host.State.Up():
+		return nil, fmt.Errorf("host %s: %w", host.Name, names.HostDown)
+	}
+	return l.n.member.Conn(ctx, h)
 }
 
 // Close stops everything and waits for it: sessions first, then the work done for others, then the cluster.
