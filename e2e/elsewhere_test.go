@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"syscall"
@@ -246,4 +247,84 @@ printf 'all:\n\t`+python+` prog.py\n' > Makefile`)
 		}
 		return true
 	})
+}
+
+// TestGroupElsewhere: a signal from another host to a process group reaches each of its members once: those at home, jobs that are elsewhere, and
+// what they have started there; in whatever group.
+func TestGroupElsewhere(t *testing.T) {
+	c := cluster(t, 3)
+	j := job{host: c.Hosts()[0], dir: "/root"}
+	j.must(t, `cat > member <<'P'
+import os, signal, subprocess, sys, time
+name = sys.argv[1]
+def got(number, frame): os.write(1, b"%s got %d\n" % (name.encode(), number))
+for s in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP): signal.signal(s, got)
+if len(name) < 3: p = subprocess.Popen([sys.executable, sys.argv[0], name + "x"])
+os.write(1, b"%s is %d\n" % (name.encode(), os.getpid()))
+while True: time.sleep(1000)
+P
+cat > spawn <<'P'
+import signal, subprocess, sys
+for s in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP): signal.signal(s, lambda *a: None)
+p = [subprocess.Popen([sys.executable, "member", n], process_group=g) for n, g in (("a", None), ("b", 0), ("c", 0))]
+for q in p: q.wait()
+P
+mkdir -p /root/.config/onehost; echo 'spread spawner' > /root/.config/onehost/place; ln -sf `+python+` spawner`)
+	cmd := j.host.Command(t.Context(), "setsid", "-w", "bash", "-c", "exec > out 2>&1; echo $$ > group; exec onehost run -q --no-local ./spawner spawn")
+	cmd.Dir = "/root"
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = j.host.Command(t.Context(), "sh", "-c", "kill -9 -$(cat /root/group)").Run()
+		_ = cmd.Wait()
+	})
+	eventually(t, 20*time.Second, "nine members", func() bool { return strings.Count(j.sh(t, "cat out").out, " is ") == 9 })
+	me := hosts(t, j.host)["h1"].Number
+	pid := func(script string) names.Pid {
+		n, err := strconv.Atoi(strings.TrimSpace(j.must(t, script)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names.MakePid(me, n)
+	}
+	run, b := pid("cat group"), pid("sed -n 's/^b is //p' out")
+	all := func(first string) []string { return []string{first, first + "x", first + "xx"} }
+	for i, k := range []struct {
+		group names.Pid
+		sig   syscall.Signal
+		want  []string
+	}{
+		{b, syscall.SIGUSR1, all("b")},
+		{run, syscall.SIGUSR1, all("a")},
+		{run, syscall.SIGUSR2, all("a")},
+		{b, syscall.SIGUSR2, all("b")},
+		{b, syscall.SIGUSR1, all("b")},
+		{run, syscall.SIGHUP, all("a")},
+	} {
+		said := len(j.must(t, "cat out"))
+		if err := ask(t, c.Hosts()[i%3], control.OpKill, control.KillRequest{Pid: k.group, Group: true, Signal: int(k.sig)}, &struct{}{}); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]int{}
+		for _, m := range k.want {
+			want[fmt.Sprintf("%s got %d", m, k.sig)] = 1
+		}
+		got := map[string]int{}
+		count := func() bool {
+			clear(got)
+			for line := range strings.Lines(j.must(t, "cat out")[said:]) {
+				got[strings.TrimSpace(line)]++
+			}
+			return maps.Equal(got, want)
+		}
+		for end := time.Now().Add(5 * time.Second); !count() && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond) // longer than run waits before it passes a signal on that came to it alone
+		if !count() {
+			t.Errorf("%d: signal %d to group %v: %v, want %v", i, k.sig, k.group, got, want)
+		}
+	}
 }

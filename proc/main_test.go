@@ -24,7 +24,7 @@ func callerOf(uid uint32) *Caller {
 // root is a caller with all rights who is not this daemon.
 func root() *Caller { return &Caller{Capabilities: ^uint64(0)} }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if unix.Geteuid() != 0 {
 		t.Skip("taking on another user's rights needs root")
@@ -32,7 +32,7 @@ func needRoot(t *testing.T) {
 }
 
 // sleeper starts a process of the user that leads a group and a session of its own.
-func sleeper(t *testing.T, uid uint32) *exec.Cmd {
+func sleeper(t testing.TB, uid uint32) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -143,7 +143,7 @@ func TestRemoteIsAsLocal(t *testing.T) {
 }
 
 // stackOf gives an address in the stack of a process.
-func stackOf(t *testing.T, pid int) uint64 {
+func stackOf(t testing.TB, pid int) uint64 {
 	t.Helper()
 	c := Here(pid)
 	var line []byte
