@@ -249,6 +249,17 @@ printf 'all:\n\t`+python+` prog.py\n' > Makefile`)
 	})
 }
 
+// elsewhere checks that members of a test were forked on another host.
+func elsewhere(t *testing.T, j job, members ...string) {
+	t.Helper()
+	for _, m := range members {
+		out := strings.TrimSpace(j.must(t, "sed -n 's/^"+m+" is //p' out"))
+		if n, err := strconv.Atoi(out); err != nil || n < names.FirstLease {
+			t.Fatalf("%s has the number %s: it is at home", m, out)
+		}
+	}
+}
+
 // TestGroupElsewhere: a signal from another host to a process group reaches each of its members once: those at home, jobs that are elsewhere, and
 // what they have started there; in whatever group.
 func TestGroupElsewhere(t *testing.T) {
@@ -259,14 +270,14 @@ import os, signal, subprocess, sys, time
 name = sys.argv[1]
 def got(number, frame): os.write(1, b"%s got %d\n" % (name.encode(), number))
 for s in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP): signal.signal(s, got)
-if len(name) < 3: p = subprocess.Popen([sys.executable, sys.argv[0], name + "x"])
+if len(name) < 3: p = subprocess.Popen(["`+python+`", sys.argv[0], name + "x"])
 os.write(1, b"%s is %d\n" % (name.encode(), os.getpid()))
 while True: time.sleep(1000)
 P
 cat > spawn <<'P'
 import signal, subprocess, sys
 for s in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP): signal.signal(s, lambda *a: None)
-p = [subprocess.Popen([sys.executable, "member", n], process_group=g) for n, g in (("a", None), ("b", 0), ("c", 0))]
+p = [subprocess.Popen(["`+python+`", "member", n], process_group=g) for n, g in (("a", None), ("b", 0), ("c", 0))]
 for q in p: q.wait()
 P
 mkdir -p /root/.config/onehost; echo 'spread spawner' > /root/.config/onehost/place; ln -sf `+python+` spawner`)
@@ -281,6 +292,7 @@ mkdir -p /root/.config/onehost; echo 'spread spawner' > /root/.config/onehost/pl
 		_ = cmd.Wait()
 	})
 	eventually(t, 20*time.Second, "nine members", func() bool { return strings.Count(j.sh(t, "cat out").out, " is ") == 9 })
+	elsewhere(t, j, "ax", "axx", "bx", "cxx")
 	me := hosts(t, j.host)["h1"].Number
 	pid := func(script string) names.Pid {
 		n, err := strconv.Atoi(strings.TrimSpace(j.must(t, script)))
@@ -326,5 +338,98 @@ mkdir -p /root/.config/onehost; echo 'spread spawner' > /root/.config/onehost/pl
 		if !count() {
 			t.Errorf("%d: signal %d to group %v: %v, want %v", i, k.sig, k.group, got, want)
 		}
+	}
+}
+
+// TestAllElsewhere: kill(-1) reaches all processes of a user's home once each, wherever they run, when it is called there and when it is called
+// for that home on another host; and no others.
+func TestAllElsewhere(t *testing.T) {
+	c := cluster(t, 2)
+	for _, h := range c.Hosts() {
+		job{host: h}.must(t, "useradd -u 4001 -m alice")
+	}
+	j := job{host: c.Hosts()[0], user: "alice", dir: "/home/alice", env: []string{"HOME=/home/alice"}}
+	j.must(t, `cat > member <<'P'
+import os, signal, subprocess, sys, time
+name = sys.argv[1]
+def got(number, frame): os.write(1, b"%s got %d\n" % (name.encode(), number))
+for s in (signal.SIGUSR1, signal.SIGUSR2): signal.signal(s, got)
+p = []
+if name in ("a", "b"): p = [subprocess.Popen(["`+python+`", sys.argv[0], name + "x"]), subprocess.Popen(["`+python+`", sys.argv[0], name + "apart"], process_group=0)]
+os.write(1, b"%s is %d\n" % (name.encode(), os.getpid()))
+while True: time.sleep(1000)
+P
+cat > spawn <<'P'
+import os, signal, subprocess, sys
+for s in (signal.SIGUSR1, signal.SIGUSR2): signal.signal(s, lambda *a: None)
+p = [subprocess.Popen(["`+python+`", "member", n], process_group=g) for n, g in (("a", None), ("b", 0))]
+home = subprocess.Popen(["./local", "member", "home"])
+for line in sys.stdin:
+    try: os.kill(*map(int, line.split()))
+    except OSError as e: print(e, flush=True)
+for q in p: q.kill()
+home.kill()
+P
+mkdir -p .config/onehost; printf 'spread spawner\nstay interactive local\n' > .config/onehost/place; ln -sf `+python+` spawner; ln -sf `+python+` local; mkfifo in`)
+	cmd := j.host.Command(t.Context(), "bash", "-c", "exec > out 2>&1; (trap '' USR1 USR2; exec sleep 1000 > in) & exec onehost run -q --no-local ./spawner spawn < in")
+	cmd.Dir, cmd.User = "/home/alice", "alice"
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/home/alice", "LC_ALL=C.UTF-8"}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = job{host: j.host}.host.Command(context.Background(), "pkill", "-KILL", "-u", "alice").Run()
+		_ = cmd.Wait()
+	})
+	members := []string{"a", "ax", "aapart", "b", "bx", "bapart", "home"}
+	eventually(t, 20*time.Second, "seven members", func() bool { return strings.Count(j.sh(t, "cat out").out, " is ") == len(members) })
+	elsewhere(t, j, "ax", "aapart", "bx", "bapart")
+	apart := job{host: c.Hosts()[1], user: "alice", dir: "/"}
+	apart.must(t, `cat > /tmp/apart.py <<'P'
+import os, signal, time
+signal.signal(signal.SIGUSR1, lambda *a: os.write(1, b"hit"))
+os.write(1, b"ready")
+while True: time.sleep(1000)
+P
+setsid `+python+` /tmp/apart.py > /tmp/apart.out 2>&1 &
+until grep -q ready /tmp/apart.out; do sleep 0.05; done`)
+	me := hosts(t, j.host)["h1"].Number
+	for i, k := range []struct {
+		from func()
+		sig  int
+	}{
+		{func() {
+			apart.must(t, fmt.Sprintf("onehost run -q --local true; onehost run -q %s -c 'import os; os.kill(-%d, 10)'", python, names.MakePid(me, 1)))
+		}, 10},
+		{func() { job{host: j.host, user: "alice"}.must(t, "cd /home/alice; exec 3>in; echo -1 12 >&3") }, 12},
+		{func() {
+			apart.must(t, fmt.Sprintf("onehost run -q %s -c 'import os; os.kill(-%d, 12)'", python, names.MakePid(me, 1)))
+		}, 12},
+	} {
+		root := job{host: j.host, dir: j.dir} // alice would be hit herself
+		said := len(root.must(t, "cat out"))
+		k.from()
+		want := map[string]int{}
+		for _, m := range members {
+			want[fmt.Sprintf("%s got %d", m, k.sig)] = 1
+		}
+		got := map[string]int{}
+		count := func() bool {
+			clear(got)
+			for line := range strings.Lines(root.must(t, "cat out")[said:]) {
+				got[strings.TrimSpace(line)]++
+			}
+			return maps.Equal(got, want)
+		}
+		for end := time.Now().Add(5 * time.Second); !count() && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond) // longer than run waits before it passes a signal on that came to it alone
+		if !count() {
+			t.Errorf("%d: signal %d to all: %v, want %v", i, k.sig, got, want)
+		}
+	}
+	if out := apart.must(t, "cat /tmp/apart.out"); out != "ready" {
+		t.Errorf("a process of another home: %q", out)
 	}
 }

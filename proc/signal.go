@@ -3,7 +3,6 @@ package proc
 import (
 	"context"
 	"os"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -45,7 +44,7 @@ func (l *Local) Signal(ctx context.Context, who *Caller, s Signal) error {
 	var c *sys.Call
 	switch {
 	case s.Scope == ToAll:
-		return SignalAll(ctx, who, s.Number, 0)
+		return SignalAll(ctx, who, s.Number, func(int) bool { return false })
 	case s.Scope == ToGroup:
 		c = sys.NewCall(unix.SYS_KILL, -pid, s.Number)
 	case s.Scope == ToThread && s.Info != nil:
@@ -63,20 +62,33 @@ func (l *Local) Signal(ctx context.Context, who *Caller, s Signal) error {
 	return err
 }
 
-// SignalAll sends a signal to all of this host's own pid space but its init, this daemon and the process except, as far as the caller may.
+// SignalAll sends a signal to all of this host's own pid space but its init, this daemon and those to skip, as far as the caller may.
 // Processes of other homes that run here are not of this space. What is forked meanwhile may be missed, which kill(-1) itself does not.
-func SignalAll(ctx context.Context, who *Caller, sig, except int) error {
+func SignalAll(ctx context.Context, who *Caller, sig int, skip func(pid int) bool) error {
+	return signalEach(ctx, who, sig, func(pid int) bool {
+		return pid > 1 && pid != os.Getpid() && depth(pid) == 1 && !skip(pid)
+	})
+}
+
+// SignalMembers sends a signal to each member of a process group of this host but those to skip, as far as the caller may. What is forked
+// meanwhile may be missed.
+func SignalMembers(ctx context.Context, who *Caller, group, sig int, skip func(pid int) bool) error {
+	return signalEach(ctx, who, sig, func(pid int) bool {
+		n, err := unix.Getpgid(pid)
+		return err == nil && n == group && !skip(pid)
+	})
+}
+
+func signalEach(ctx context.Context, who *Caller, sig int, meant func(pid int) bool) error {
 	dir, err := os.ReadDir("/proc")
 	if err != nil {
 		return syscall.ESRCH
 	}
 	var calls []*sys.Call
 	for _, e := range dir {
-		pid := atoi(e.Name())
-		if pid <= 1 || pid == except || pid == os.Getpid() || depth(pid) != 1 {
-			continue
+		if pid := atoi(e.Name()); pid > 0 && meant(pid) {
+			calls = append(calls, sys.NewCall(unix.SYS_KILL, pid, sig))
 		}
-		calls = append(calls, sys.NewCall(unix.SYS_KILL, pid, sig))
 	}
 	if len(calls) == 0 {
 		return syscall.ESRCH
@@ -100,30 +112,4 @@ func all(calls []*sys.Call) error {
 		}
 	}
 	return last
-}
-
-// SignalMembers sends a signal to each member of a process group of this host but some, as far as the caller may. What is forked meanwhile may
-// be missed.
-func SignalMembers(ctx context.Context, who *Caller, group, sig int, without []int) error {
-	dir, err := os.ReadDir("/proc")
-	if err != nil {
-		return syscall.ESRCH
-	}
-	var calls []*sys.Call
-	for _, e := range dir {
-		pid := atoi(e.Name())
-		if pid <= 0 || slices.Contains(without, pid) {
-			continue
-		}
-		if n, err := unix.Getpgid(pid); err == nil && n == group {
-			calls = append(calls, sys.NewCall(unix.SYS_KILL, pid, sig))
-		}
-	}
-	if len(calls) == 0 {
-		return syscall.ESRCH
-	}
-	if err := as(ctx, who, calls...); err != nil {
-		return err
-	}
-	return all(calls)
 }

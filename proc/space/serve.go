@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"google.golang.org/protobuf/proto"
@@ -161,7 +162,7 @@ func (s *Space) target(pid names.Pid, r *procpb.Request) proc.Process {
 	return s.Process(pid)
 }
 
-// allOf is everybody of a home that its jobs have forked here. The jobs themselves have ghosts.
+// allOf is everybody of a home that its jobs have forked here, but those in the group of a job that lives: they get what the job gets.
 type allOf struct {
 	proc.Gone
 	s    *Space
@@ -171,7 +172,8 @@ type allOf struct {
 // Signal implements proc.Process.
 func (a allOf) Signal(ctx context.Context, who *proc.Caller, sig proc.Signal) error {
 	err := error(syscall.ESRCH)
-	for _, n := range a.s.cfg.Nests.NestedNumbers(a.home) {
+	numbers := a.s.cfg.Nests.NestedNumbers(a.home)
+	for _, n := range numbers {
 		pid := names.MakePid(a.home.Number, n)
 		if n <= names.MaxNative || pid == who.Pid {
 			continue
@@ -180,7 +182,10 @@ func (a allOf) Signal(ctx context.Context, who *proc.Caller, sig proc.Signal) er
 		if nerr != nil {
 			continue // it has ended meanwhile
 		}
-		err = better(err, p.Signal(ctx, who, proc.Signal{Number: sig.Number}))
+		group, gerr := p.Group(ctx, who)
+		if ofJob := gerr == nil && group <= names.MaxNative && slices.Contains(numbers, group); !ofJob {
+			err = better(err, p.Signal(ctx, who, proc.Signal{Number: sig.Number}))
+		}
 		p.Close()
 	}
 	return err

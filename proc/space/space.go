@@ -196,19 +196,25 @@ type group struct {
 // Signal implements proc.Process.
 func (g *group) Signal(ctx context.Context, who *proc.Caller, sig proc.Signal) error {
 	if sig.Scope == proc.ToAll {
-		return g.s.signalAll(ctx, who, sig)
+		return g.s.signalAll(ctx, who, sig.Number)
 	}
 	told := g.apart()
 	if len(told) == 0 || sig.Number == 0 {
 		return g.Local.Signal(ctx, who, sig)
 	}
-	without := make([]int, len(told))
-	for i, j := range told {
-		without[i] = j.Pid
-	}
-	err := proc.SignalMembers(ctx, who, g.number, sig.Number, without)
+	ghosts := map[int]bool{}
 	for _, j := range told {
-		err = better(err, g.s.remote(j.Pid, j.Host).Signal(ctx, who, sig))
+		ghosts[j.Pid] = true
+	}
+	err := proc.SignalMembers(ctx, who, g.number, sig.Number, func(pid int) bool { return ghosts[pid] })
+	return better(err, g.s.tell(ctx, who, sig.Number, told))
+}
+
+// tell sends a signal to jobs that are elsewhere, with all that they have started there and is in their groups.
+func (s *Space) tell(ctx context.Context, who *proc.Caller, sig int, told []jobs.AwayJob) error {
+	err := error(syscall.ESRCH)
+	for _, j := range told {
+		err = better(err, s.remote(j.Pid, j.Host).Signal(ctx, who, proc.Signal{Number: sig, Scope: proc.ToGroup}))
 	}
 	return err
 }
@@ -253,17 +259,27 @@ func (g *group) SetIOPriority(ctx context.Context, who *proc.Caller, of proc.Whi
 	return err
 }
 
-// signalAll sends to everybody of this home's pid space but the caller: those at home, whose ghosts pass it on, and what its jobs
-// forked elsewhere.
-func (s *Space) signalAll(ctx context.Context, who *proc.Caller, sig proc.Signal) error {
-	except := 0
-	if s.IsOwn(who.Pid) {
-		except = who.Pid.Local()
+// signalAll sends to everybody of this home's pid space but the caller. Jobs elsewhere are told by us and not by their ghosts; and the
+// keepers of their runs, which count what comes to a run's whole group and heed nothing else, get none, or they would count this.
+func (s *Space) signalAll(ctx context.Context, who *proc.Caller, sig int) error {
+	away := s.cfg.Jobs.AllAway()
+	ghosts, runs := map[int]bool{}, map[int]bool{}
+	for _, j := range away {
+		ghosts[j.Pid], runs[j.Run] = true, true
 	}
-	return better(proc.SignalAll(ctx, who, sig.Number, except), s.SignalLeased(ctx, who, sig.Number))
+	if s.IsOwn(who.Pid) {
+		ghosts[who.Pid.Local()] = true
+	}
+	err := proc.SignalAll(ctx, who, sig, func(pid int) bool {
+		parent, perr := proc.Here(pid).Parent(ctx, who)
+		return ghosts[pid] || perr == nil && runs[parent]
+	})
+	err = better(err, s.tell(ctx, who, sig, away))
+	return better(err, s.SignalLeased(ctx, who, sig))
 }
 
-// SignalLeased sends to all that jobs of this home have forked elsewhere, as far as the caller may. ESRCH: there is nobody.
+// SignalLeased sends to all that jobs of this home have forked elsewhere and that is not in the group of a job, as far as the caller may.
+// ESRCH: there is nobody.
 func (s *Space) SignalLeased(ctx context.Context, who *proc.Caller, sig int) error {
 	err := error(syscall.ESRCH)
 	for helper, first := range s.cfg.Leases.Holders() {
