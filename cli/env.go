@@ -24,9 +24,9 @@ import (
 const (
 	exitFailed     = 1
 	exitUsage      = 2
-	exitRun        = 125 // run itself failed
-	exitCannotExec = 126 // run's command is there and cannot be executed
-	exitNotFound   = 127 // run's command is not there
+	exitRun        = 125 // run or on itself failed
+	exitCannotExec = 126 // its command is there and cannot be executed
+	exitNotFound   = 127 // its command is not there
 )
 
 // Env is what a command sees of the world besides the daemon.
@@ -47,6 +47,9 @@ type Parts struct {
 	// that onehost itself failed, and a status that is not 0 beside it is then the exit status to use. Signals that
 	// arrive meanwhile are Run's own business; ctx is never cancelled by one.
 	Run func(ctx context.Context, o RunOptions) (int, error)
+	// Death makes this process end as a command did that ran for it, by the same signal if that is not 0 and can be; otherwise it
+	// returns the exit status to use.
+	Death func(code int, signal syscall.Signal) int
 	// Extra are further commands below onehost, as split's.
 	Extra []*cobra.Command
 }

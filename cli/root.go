@@ -42,7 +42,7 @@ func New(env Env, parts Parts) *cobra.Command {
 		return &usageError{err: err, path: cmd.CommandPath()}
 	})
 	root.AddCommand(a.initCommand(), a.tokenCommand(), a.joinCommand(), a.leaveCommand(), a.hostsCommand(),
-		a.statusCommand(), a.doctorCommand(), a.versionCommand(), a.runCommand())
+		a.statusCommand(), a.doctorCommand(), a.versionCommand(), a.runCommand(), a.onCommand())
 	root.AddCommand(parts.Extra...)
 	return root
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
 	"github.com/onehost/onehost/proc/calls"
+	"github.com/onehost/onehost/proc/on"
 )
 
 // handlers are the operations of the control socket.
@@ -26,6 +27,7 @@ func (n *Node) handlers() map[string]control.Handler {
 		control.OpSession: n.broker.ServeSession,
 		control.OpExec:    n.home.ServeExec,
 		control.OpCall:    calls.Handler(n.space),
+		control.OpOn:      on.NewHome(onHosts{n}).Serve,
 	}
 	maps.Copy(ops, n.space.Handlers(n.hostName))
 	return ops

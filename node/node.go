@@ -26,6 +26,7 @@ import (
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/netfs"
 	"github.com/onehost/onehost/proc/jobs"
+	"github.com/onehost/onehost/proc/on"
 	"github.com/onehost/onehost/proc/space"
 	"github.com/onehost/onehost/sys"
 )
@@ -58,6 +59,7 @@ type Node struct {
 	helper *jobs.Helper
 	broker *jobs.Broker
 	space  *space.Space
+	on     *on.Server
 	member *member.Member
 	server *control.Server
 	meter  *meter
@@ -106,6 +108,8 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.trees = newTrees(n)
 	n.helper = jobs.NewHelper(jobs.HelperConfig{Mount: n.trees.mount, Files: helperFiles{dev.NewClient(cfg.Log)}, Log: cfg.Log})
 	n.helper.Register(n.router)
+	n.on = on.NewServer(cfg.Log)
+	n.on.Register(n.router)
 	leases := &jobs.Leases{}
 	n.home = jobs.NewHome(jobs.HomeConfig{Tree: n.files, Files: n.devs, Links: lateLinks{n}, Lease: leases.Lease})
 	n.space = space.New(space.Config{Self: n.self, Links: knownLinks{n}, Jobs: n.home, Leases: leases, Nests: n.helper, Tree: n.files})
@@ -159,6 +163,9 @@ func (n *Node) Close() error {
 	}
 	n.cancel()
 	n.wg.Wait()
+	if n.on != nil {
+		n.on.Close()
+	}
 	if n.helper != nil {
 		n.helper.Close()
 	}

@@ -35,6 +35,8 @@ const (
 	stepSame   // no call: fails with ESTALE unless the inode number that fstat has left is the one wanted
 	stepCall   // its result is kept, and a failure ends nothing
 	stepOther  // fails with EPERM if the result is the first argument
+	stepTry    // a failure is reported, and the next step taken
+	stepSearch // likewise, if it only says that the file is not the one, as execvp has it
 )
 
 type step struct {
@@ -298,6 +300,9 @@ func run(p *Program) {
 			}
 			words := [2]uint32{uint32(i), uint32(e)}
 			syscall.RawSyscall6(unix.SYS_WRITE, report, uintptr(unsafe.Pointer(&words)), unsafe.Sizeof(words), 0, 0, 0)
+			if s.kind == stepTry || s.kind == stepSearch && elsewhere(e) {
+				continue
+			}
 			break
 		}
 		switch s.kind {

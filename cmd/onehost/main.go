@@ -19,6 +19,6 @@ func main() {
 	}
 	os.Exit(cli.Main(
 		cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version},
-		cli.Parts{Run: run, Extra: []*cobra.Command{split.Command(split.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})}},
+		cli.Parts{Run: run, Death: death, Extra: []*cobra.Command{split.Command(split.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})}},
 		os.Args[1:]))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"syscall"
 
 	"github.com/onehost/onehost/cli"
 	"github.com/onehost/onehost/place"
@@ -34,4 +35,9 @@ func run(ctx context.Context, o cli.RunOptions) (int, error) {
 		return status.Shell(), err
 	}
 	return status.Death(), nil
+}
+
+// death ends this process as a command did that ran on another host.
+func death(code int, signal syscall.Signal) int {
+	return session.Status{Code: code, Signal: signal}.Death()
 }

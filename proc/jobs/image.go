@@ -91,7 +91,7 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 	if x.IoPrio, err = sys.IOPriority(pid); err != nil {
 		return nil, fmt.Errorf("priority of input and output of process %d: %w", pid, err)
 	}
-	if x.Rlimits, err = readLimits(dir + "/limits"); err != nil {
+	if x.Rlimits, err = ReadLimits(dir + "/limits"); err != nil {
 		return nil, err
 	}
 	slack, err := slurp(dir + "/timerslack_ns")

@@ -14,9 +14,9 @@ import (
 // nameWidth is how wide /proc/PID/limits makes the names of the limits, with the blank after it.
 const nameWidth = 26
 
-// readLimits reads /proc/PID/limits. prlimit would need CAP_SYS_RESOURCE for another user's process, which root in a container
+// ReadLimits reads /proc/PID/limits: a limit for each resource, in the order of their numbers. prlimit would need CAP_SYS_RESOURCE for another user's process, which root in a container
 // often lacks.
-func readLimits(path string) ([]*jobspb.Rlimit, error) {
+func ReadLimits(path string) ([]*jobspb.Rlimit, error) {
 	b, err := slurp(path)
 	if err != nil {
 		return nil, err

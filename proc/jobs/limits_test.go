@@ -22,7 +22,7 @@ func TestReadLimits(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	got, err := readLimits("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/limits")
+	got, err := ReadLimits("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/limits")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,16 +26,10 @@ type group struct {
 // newGroup makes the cgroup of a nest below parent, a path from the root of the v2 hierarchy ("" is the caller's own), and
 // removes those that dead daemons left there.
 func newGroup(parent string, home names.Host) (*group, error) {
-	root, err := hierarchy()
+	dir, err := GroupDir(parent)
 	if err != nil {
 		return nil, err
 	}
-	if parent == "" {
-		if parent, err = ownGroup(); err != nil {
-			return nil, err
-		}
-	}
-	dir := filepath.Join(root, parent)
 	sweep(dir)
 	for i := 0; ; i++ {
 		g := &group{path: filepath.Join(dir, fmt.Sprintf("%s%d-%d-%d", groupPrefix, home, os.Getpid(), i))}
@@ -58,6 +52,20 @@ func newGroup(parent string, home names.Host) (*group, error) {
 			return nil, fmt.Errorf("cgroup %s: %w", g.path, err)
 		}
 	}
+}
+
+// GroupDir gives the directory of a v2 cgroup by its path from the root of the hierarchy; "" is the caller's own.
+func GroupDir(path string) (string, error) {
+	root, err := hierarchy()
+	if err != nil {
+		return "", err
+	}
+	if path == "" {
+		if path, err = ownGroup(); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(root, path), nil
 }
 
 // hierarchy finds where the v2 hierarchy is mounted.
