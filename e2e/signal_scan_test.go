@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,16 @@ type process struct {
 
 func (p process) String() string {
 	return fmt.Sprintf("%s %s %s %s", p.host, p.pid, p.state, brief(strings.Join(p.argv, " ")))
+}
+
+// number is the machine's of the process.
+func (p process) number(t *testing.T) int {
+	t.Helper()
+	n, err := strconv.Atoi(p.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // processes looks through the machine's /proc for everything that lives in hosts of the test's split, without what makes

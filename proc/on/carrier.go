@@ -290,9 +290,7 @@ func (s *sink) pump(ctx context.Context, c *carrier, fd int) {
 				if s.end == nil {
 					s.close()
 				}
-				if c.say(ctx, &onpb.Word{Kind: onpb.Word_BROKEN, Fd: uint32(fd)}) != nil {
-					return
-				}
+				_ = c.say(ctx, &onpb.Word{Kind: onpb.Word_BROKEN, Fd: uint32(fd)}) // once the other end has said all, it hears nothing: so below
 			}
 		}
 		s.mu.Lock()
@@ -300,9 +298,7 @@ func (s *sink) pump(ctx context.Context, c *carrier, fd int) {
 		idle := s.queued == 0
 		s.mu.Unlock()
 		if owed += len(b); idle || owed >= window/4 {
-			if c.say(ctx, &onpb.Word{Kind: onpb.Word_CREDIT, Fd: uint32(fd), N: uint32(owed)}) != nil {
-				return
-			}
+			_ = c.say(ctx, &onpb.Word{Kind: onpb.Word_CREDIT, Fd: uint32(fd), N: uint32(owed)})
 			owed = 0
 		}
 	}
