@@ -96,7 +96,9 @@ func TestTerminalOn(t *testing.T) {
 
 	// However it ends, the terminal is as it was.
 	front := func() int {
-		all := only(processes(t), func(p process) bool { return p.host == "h1" && len(p.argv) > 1 && p.argv[0] == "onehost" && p.argv[1] == "on" })
+		all := only(processes(t), func(p process) bool {
+			return p.host == "h1" && len(p.argv) > 1 && p.argv[0] == "onehost" && p.argv[1] == "on"
+		})
 		if len(all) != 1 {
 			t.Fatalf("the fronts are %v", all)
 		}

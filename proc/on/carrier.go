@@ -44,11 +44,15 @@ type carrier struct {
 
 // say sends a word.
 func (c *carrier) say(ctx context.Context, w *onpb.Word) error {
-	msg, err := proto.MarshalOptions{}.MarshalAppend([]byte{wordMark}, w)
+	msg, err := marshal(w)
 	if err != nil {
 		return err
 	}
 	return c.stream.Send(ctx, msg)
+}
+
+func marshal(w *onpb.Word) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend([]byte{wordMark}, w)
 }
 
 // run starts the pumps. They end when their descriptors have, or when these are closed and ctx has ended; wait waits for that.

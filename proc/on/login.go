@@ -96,7 +96,7 @@ func valueOf(env []string, name string) string {
 
 // candidates are the files that a command's name may mean, in order.
 func candidates(name, path string) []string {
-	if strings.Contains(name, "/") {
+	if name == "" || strings.Contains(name, "/") {
 		return []string{name}
 	}
 	var out []string
