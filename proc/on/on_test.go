@@ -158,7 +158,7 @@ func TestLost(t *testing.T) {
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("after %v", took)
 	}
-	r.host.wg.Wait()
+	noGroups(t)
 	if took := time.Since(begin); took < grace || took > grace+time.Second {
 		t.Errorf("it was ended after %v, want %v", took, grace)
 	}
@@ -226,7 +226,7 @@ func TestSweep(t *testing.T) {
 	if e, err := c.Wait(); err != nil || e.Signal != int(unix.SIGKILL) {
 		t.Errorf("%+v, %v", e, err)
 	}
-	r.host.wg.Wait()
+	noGroups(t)
 }
 
 // heldGroup finds the descriptor that holds a group.
