@@ -12,6 +12,13 @@ import (
 
 const module = "github.com/onehost/onehost/"
 
+// root is the room of the files in the repository's own directory: package onehost, which other people's programs import. Whatever it
+// imports they have to carry along.
+const root = ""
+
+// rootMay are the rooms that root may import, beside the standard library.
+var rootMay = map[string]bool{"control": true, "names": true}
+
 // floors is the architecture: a room may import rooms of strictly lower floors, and itself. It is data that says
 // how the house is laid out, not to be changed to fix a build.
 var floors = map[string]int{
@@ -19,6 +26,7 @@ var floors = map[string]int{
 	"link":   2,
 	"member": 3, "token": 3, "place": 3, "intercept": 3, "control": 3,
 	"proc": 4, "netfs": 4, "dev": 4, "route": 4, "dns": 4, "cli": 4, "web": 4,
+	root:      4, // the client for Go programs
 	"migrate": 5, "gang": 5,
 	"node":  6,
 	"split": 7,
@@ -39,11 +47,14 @@ func TestFloors(t *testing.T) {
 		if d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "bin" || d.Name() == "testdata") {
 			return filepath.SkipDir
 		}
-		if d.IsDir() || !strings.HasSuffix(path, ".go") || !strings.Contains(path, "/") {
+		if d.IsDir() || !strings.HasSuffix(path, ".go") {
 			return nil
 		}
 		files++
-		room, _, _ := strings.Cut(filepath.ToSlash(path), "/")
+		room, _, below := strings.Cut(filepath.ToSlash(path), "/")
+		if !below {
+			room = root
+		}
 		floor, known := floors[room]
 		if !known {
 			t.Errorf("%s: room %q is on no floor", path, room)
@@ -61,13 +72,19 @@ func TestFloors(t *testing.T) {
 			if name == "unsafe" && !unsafeRooms[room] && !strings.HasSuffix(path, ".pb.go") { // protoc-gen-go's own
 				t.Errorf("%s imports unsafe: only sys may", path)
 			}
-			rest, ours := strings.CutPrefix(name, module)
+			rest, ours := strings.CutPrefix(name+"/", module)
+			target, _, _ := strings.Cut(rest, "/")
+			if room == root && !strings.HasSuffix(path, "_test.go") {
+				domain, _, _ := strings.Cut(name, "/")
+				if ours && !rootMay[target] || !ours && strings.Contains(domain, ".") {
+					t.Errorf("%s (package onehost) imports %s: only control, names and the standard library", path, name)
+				}
+			}
 			if !ours {
 				continue
 			}
-			target, _, _ := strings.Cut(rest, "/")
 			if target != room && floors[target] >= floor {
-				t.Errorf("%s (%s, F%d) imports %s (F%d): imports go to lower floors only", path, room, floor, target, floors[target])
+				t.Errorf("%s (%s, F%d) imports %s (F%d): imports go to lower floors only", path, room, floor, name, floors[target])
 			}
 		}
 		return nil

@@ -26,7 +26,7 @@ func TestOn(t *testing.T) {
 	}{
 		{name: "by name", script: `onehost on h2 uname -n`, out: "h2\n"},
 		{name: "by number", script: `onehost on 3 uname -n`, out: "h3\n"},
-		{name: "this host", script: `onehost on h1 uname -n; onehost on 1 uname -n`, out: "h1\nh1\n"},
+		{name: "this host", script: `onehost on h1 uname -n; onehost on 1 uname -n; onehost on 0 uname -n`, out: "h1\nh1\nh1\n"},
 		{name: "words stay words", script: `onehost on h2 printf '<%s>' 'a b' '$HOME' '' "$(printf '\377')" '*'`, out: "<a b><$HOME><><\xff><*>"},
 		{name: "flags of the command", script: `onehost on h2 -- echo -t; onehost on h2 echo -t --help; onehost on -- h2 echo`, out: "-t\n-t --help\n\n"},
 		{name: "its own tree", script: `echo one > /etc/mark; onehost on h2 cat /etc/mark; echo $?; onehost on h2 sh -c 'echo two > /etc/mark'; cat /etc/mark; onehost on h2 cat /etc/mark`, out: "1\none\ntwo\n", err: "cat: /etc/mark: No such file or directory\n"},

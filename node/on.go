@@ -19,7 +19,7 @@ type onHosts struct{ n *Node }
 const listed = 16
 
 func (o onHosts) Find(host string) (names.Host, names.HostName, error) {
-	_, _, _, cluster := o.n.member.Self()
+	self, _, _, cluster := o.n.member.Self()
 	if cluster == "" {
 		return 0, "", errNoCluster
 	}
@@ -27,6 +27,8 @@ func (o onHosts) Find(host string) (names.Host, names.HostName, error) {
 	h, ok := view.ByName(names.HostName(host))
 	if number, err := names.ParseHost(host); err == nil {
 		h, ok = view.Host(number)
+	} else if host == names.Here.String() {
+		h, ok = view.Host(self)
 	}
 	if !ok || h.State == member.Left {
 		var all []string
