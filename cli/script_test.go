@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 			SystemConfig: os.Getenv("SYSTEM_CONFIG"), Version: "1.2.3",
 		}
-		os.Exit(cli.Main(env, cli.Parts{Run: fakeRun}, os.Args[1:]))
+		os.Exit(cli.Main(env, cli.Parts{Run: fakeRun, Death: fakeDeath}, os.Args[1:]))
 	}})
 }
 
@@ -121,6 +121,7 @@ func (d *daemon) status() control.StatusReply {
 
 func (d *daemon) handlers() map[string]control.Handler {
 	return map[string]control.Handler{
+		control.OpOn: onHere,
 		control.OpStatus: answer(d, func(struct{}) (any, error) { return d.status(), nil }),
 		control.OpInit: answer(d, func(r control.InitRequest) (any, error) {
 			if d.cluster != "" {
