@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -242,7 +243,16 @@ func (p *plan) clone(ctx context.Context, o own, g *group, files [descriptors]*o
 		}
 		_ = g.kill()
 	}
-	_, _ = unix.Wait4(pid, nil, 0, nil)
+	reaped := make(chan struct{})
+	go func() {
+		defer close(reaped)
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+		runtime.KeepAlive(c) // the child ran in it
+	}()
+	select {
+	case <-reaped:
+	case <-time.After(killTime): // it hangs in the kernel; its group is left for the next daemon
+	}
 	return nil, err
 }
 
