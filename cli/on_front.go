@@ -58,9 +58,9 @@ func (o *onFront) run(ctx context.Context) (control.OnEvent, error) {
 	if o.cmd.TTY {
 		o.cmd.Rows, o.cmd.Cols = o.size()
 	}
-	in, outs, err := o.begin(ctx)
-	if err != nil {
-		return control.OnEvent{}, err
+	in, outs, sig, err := o.beginUnless(ctx, sigs)
+	if err != nil || sig != 0 {
+		return control.OnEvent{Kind: control.OnExited, Signal: int(sig)}, err
 	}
 	defer o.call.Close()
 	if o.cmd.TTY && o.keyboard != nil {
@@ -74,6 +74,34 @@ func (o *onFront) run(ctx context.Context) (control.OnEvent, error) {
 		o.output.Go(func() { o.write(r, []io.Writer{o.stdout, o.stderr}[i]) })
 	}
 	return o.attend(sigs)
+}
+
+// beginUnless begins, unless a signal comes before the command is there to take it: then that is ours.
+func (o *onFront) beginUnless(ctx context.Context, sigs <-chan os.Signal) (*os.File, []*os.File, syscall.Signal, error) {
+	type start struct {
+		in   *os.File
+		outs []*os.File
+		err  error
+	}
+	begun := make(chan start, 1)
+	go func() {
+		in, outs, err := o.begin(ctx)
+		begun <- start{in, outs, err}
+	}()
+	for {
+		select {
+		case b := <-begun:
+			return b.in, b.outs, 0, b.err
+		case s := <-sigs:
+			switch s {
+			case unix.SIGWINCH, unix.SIGCONT:
+			case unix.SIGTSTP:
+				_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+			default:
+				return nil, nil, s.(syscall.Signal), nil
+			}
+		}
+	}
 }
 
 // begin starts the command, and gives our ends of its pipes.

@@ -21,7 +21,8 @@ func fakeDeath(code int, signal syscall.Signal) int {
 	return code
 }
 
-// onHere answers control.OpOn for the hosts h2, where commands run on this machine, and lost, which is lost in their midst.
+// onHere answers control.OpOn for the hosts h2, where commands run on this machine, lost, which is lost in their midst, and slow,
+// where nothing ever begins.
 func onHere(_ context.Context, _ control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
 	var req control.OnRequest
 	if err := json.Unmarshal(body, &req); err != nil {
@@ -36,6 +37,10 @@ func onHere(_ context.Context, _ control.Caller, c *control.Conn, body json.RawM
 		words, last = append(words, w.Data...), w.Last
 	}
 	list := strings.Split(strings.TrimSuffix(string(words), "\x00"), "\x00")
+	if req.Host == "slow" {
+		_, err := c.Receive(&control.OnOrder{})
+		return err
+	}
 	if req.Host != "h2" && req.Host != "lost" {
 		return control.Refuse(syscall.ENOENT, "no host %q in this cluster; there are h2, lost", req.Host)
 	}

@@ -121,7 +121,7 @@ func (d *daemon) status() control.StatusReply {
 
 func (d *daemon) handlers() map[string]control.Handler {
 	return map[string]control.Handler{
-		control.OpOn: onHere,
+		control.OpOn:     onHere,
 		control.OpStatus: answer(d, func(struct{}) (any, error) { return d.status(), nil }),
 		control.OpInit: answer(d, func(r control.InitRequest) (any, error) {
 			if d.cluster != "" {

@@ -30,6 +30,13 @@ func TestMain(m *testing.M) {
 	if split.Reexec(os.Args) {
 		return
 	}
+	if os.Getenv(rexecEnv) != "" {
+		if err := rexecProgram(os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(run(m))
 }
 

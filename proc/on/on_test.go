@@ -263,6 +263,37 @@ func noGroups(t *testing.T) {
 	}
 }
 
+// TestMortal: the daemon's protection from running out of memory is its own.
+func TestMortal(t *testing.T) {
+	if unix.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const file = "/proc/self/oom_score_adj"
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("123"), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if now, err := os.ReadFile(file); err != nil || string(now) != "123\n" {
+			t.Errorf("the daemon's own is %q, %v", now, err)
+		}
+		if err := os.WriteFile(file, before, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	r := newRig(t)
+	c := r.must("sh", "-c", "(sleep 0.05; cat "+file+")& sleep 0.05; cat "+file+"; wait")
+	if out, err := io.ReadAll(c.out); err != nil || string(out) != "0\n0\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := c.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRefusals: what cannot be run is refused with its reason, before anything is left behind.
 func TestRefusals(t *testing.T) {
 	r := newRig(t)
