@@ -35,6 +35,7 @@ type Env struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string // as os.Getenv
+	UID    int                 // whose processes are his own
 
 	ControlPath  string // the socket when no setting names one; empty: control.DefaultPath
 	SystemConfig string // the system's settings file; empty: /etc/onehost/config
@@ -192,4 +193,13 @@ func readSettings(path string) (map[string]string, error) {
 	}
 	defer f.Close()
 	return ParseSettings(f, path)
+}
+
+// procs asks the daemon for the processes of the cluster.
+func (a *app) procs(ctx context.Context, req control.ProcsRequest) (control.ProcsReply, error) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	return control.Procs(ctx, a.control, req)
 }

@@ -28,6 +28,7 @@ func (n *Node) handlers() map[string]control.Handler {
 		control.OpExec:    n.home.ServeExec,
 		control.OpCall:    calls.Handler(n.space),
 		control.OpOn:      on.NewHome(onHosts{n}).Serve,
+		control.OpProcs:   n.lister.ServeProcs,
 	}
 	maps.Copy(ops, n.space.Handlers(n.hostName))
 	return ops

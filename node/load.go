@@ -1,15 +1,18 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/onehost/onehost/link"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
 	"github.com/onehost/onehost/proc/jobs"
+	"github.com/onehost/onehost/proc/list"
 	"github.com/onehost/onehost/sys"
 )
 
@@ -111,4 +114,18 @@ func (c *cluster) Members() []jobs.MemberHost {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+func (c *cluster) Hosts() []list.Host {
+	sight := c.member.Sight()
+	var all []list.Host
+	for _, h := range c.member.View().Hosts {
+		_, silent := sight.Silent[h.Number]
+		all = append(all, list.Host{Number: h.Number, Name: h.Name, Alive: h.State.Up(), Silent: silent && !sight.Quorum})
+	}
+	return all
+}
+
+func (c *cluster) Conn(ctx context.Context, h names.Host) (*link.Conn, error) {
+	return c.member.Conn(ctx, h)
 }

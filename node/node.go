@@ -26,6 +26,7 @@ import (
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/netfs"
 	"github.com/onehost/onehost/proc/jobs"
+	"github.com/onehost/onehost/proc/list"
 	"github.com/onehost/onehost/proc/on"
 	"github.com/onehost/onehost/proc/space"
 	"github.com/onehost/onehost/sys"
@@ -60,6 +61,7 @@ type Node struct {
 	broker *jobs.Broker
 	space  *space.Space
 	on     *on.Server
+	lister *list.Lister
 	member *member.Member
 	server *control.Server
 	meter  *meter
@@ -115,6 +117,9 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.space = space.New(space.Config{Self: n.self, Links: knownLinks{n}, Jobs: n.home, Leases: leases, Nests: n.helper, Tree: n.files})
 	n.space.Register(n.router)
 	n.broker = jobs.NewBroker(jobs.BrokerConfig{Home: n.home, Cluster: (*cluster)(n), Warm: n.warm})
+	reader := list.NewReader(list.Config{Nests: n.helper.Nests, Elsewhere: n.home.Elsewhere})
+	reader.Register(n.router)
+	n.lister = &list.Lister{Reader: reader, Cluster: (*cluster)(n)}
 	n.member, err = member.Open(member.Config{
 		StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Log: cfg.Log,
 	})

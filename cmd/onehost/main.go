@@ -18,7 +18,7 @@ func main() {
 		return
 	}
 	os.Exit(cli.Main(
-		cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Version: version},
+		cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, UID: os.Geteuid(), Version: version},
 		cli.Parts{Run: run, Death: death, Extra: []*cobra.Command{split.Command(split.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})}},
 		os.Args[1:]))
 }

@@ -256,7 +256,7 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run 
 		}
 		return s.Send(ctx, msg)
 	}
-	job := &running{pid: req.Pid, send: order}
+	job := &running{pid: req.Pid, host: req.Host, send: order}
 	defer h.watch(run, job)()
 	defer h.notAway(req.Pid)
 	ordersDone := make(chan struct{})

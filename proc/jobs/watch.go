@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/proc/jobs/jobspb"
 )
 
@@ -25,6 +26,7 @@ type watched struct {
 // running is one job that is elsewhere now.
 type running struct {
 	pid  int // of its ghost
+	host names.Host
 	send func(*jobspb.Order) error
 
 	mu      sync.Mutex // guards what follows
