@@ -24,9 +24,10 @@ import (
 // given and ends as the script asks.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"onehost": func() {
+		uid, _ := strconv.Atoi(os.Getenv("FAKE_UID")) // unset: root
 		env := cli.Env{
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-			SystemConfig: os.Getenv("SYSTEM_CONFIG"), Version: "1.2.3",
+			SystemConfig: os.Getenv("SYSTEM_CONFIG"), Version: "1.2.3", UID: uid,
 		}
 		os.Exit(cli.Main(env, cli.Parts{Run: fakeRun, Death: fakeDeath}, os.Args[1:]))
 	}})
@@ -56,7 +57,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			path := filepath.Join(e.WorkDir, "c.sock")
-			d := &daemon{}
+			d := &daemon{log: filepath.Join(e.WorkDir, "killed")}
 			srv, err := control.Listen(path, d.handlers())
 			if err != nil {
 				return err
@@ -107,6 +108,7 @@ type daemon struct {
 	name    names.HostName
 	rotated int
 	gone    map[names.HostName]bool
+	log     string // of what was killed
 }
 
 const goodToken = "ohj1-secret"
@@ -167,6 +169,10 @@ func (d *daemon) handlers() map[string]control.Handler {
 			}
 			return control.HostsReply{Hosts: list, Standstill: d.cluster == "still"}, nil
 		}),
+		control.OpProcs: d.serveProcs,
+		control.OpWhere: answer(d, serveWhere),
+		control.OpKill:  answer(d, d.serveKill),
+		control.OpWait:  answer(d, serveWait),
 	}
 }
 
