@@ -23,7 +23,6 @@ type merger struct {
 	ghosts map[names.Pid]control.Proc
 	procs  map[names.Pid]control.Proc
 	jobs   map[names.Pid]names.Pid // of processes in nests, the job they belong to
-	uids   map[names.Pid]names.Host
 }
 
 func newMerger(name func(names.Host) names.HostName) *merger {

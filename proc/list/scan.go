@@ -207,7 +207,7 @@ func (r *Reader) file(pid, name string) ([]byte, error) {
 	n := 0
 	for n < len(r.buf) {
 		m, err := unix.Read(fd, r.buf[n:])
-		if err == unix.EINTR { //nolint:errorlint // a bare system call
+		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {

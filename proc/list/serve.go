@@ -33,6 +33,11 @@ func (r *Reader) serve(ctx context.Context, req *link.Request, s *link.Stream) e
 	if err != nil {
 		return err
 	}
+	return a.send(ctx, s)
+}
+
+// send tells an answer in batches.
+func (a *answer) send(ctx context.Context, s *link.Stream) error {
 	b, size := &listpb.Batch{Unnamed: uint32(a.unnamed)}, 0
 	send := func() error {
 		msg, err := proto.Marshal(b)
