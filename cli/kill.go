@@ -204,9 +204,14 @@ func (a *app) killOne(ctx context.Context, pids *pids, signal int, word string) 
 	return inWords(a.call(ctx, askLimit, control.OpKill, control.KillRequest{Pid: pid, Group: group, Signal: signal}, &struct{}{}))
 }
 
-// inWords gives what a kernel says of a process in kill(1)'s words, whichever host said it.
+// inWords gives what a kernel says of a process in its own words, whichever host said it; that it is said of this process stands before them.
 func inWords(err error) error {
-	if f, ok := errors.AsType[*control.Failure](err); ok && (f.Errno == syscall.ESRCH || f.Errno == syscall.EPERM) {
+	f, ok := errors.AsType[*control.Failure](err)
+	if !ok {
+		return err
+	}
+	switch f.Errno {
+	case syscall.ESRCH, syscall.EPERM, syscall.EHOSTDOWN:
 		return f.Errno
 	}
 	return err
