@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,13 +142,27 @@ func TestFullTable(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.Open("/")
+	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.Close()
+	highest := 0
+	for _, e := range open { // those that this process was started with may be anywhere
+		if n, err := strconv.Atoi(e.Name()); err == nil {
+			highest = max(highest, n)
+		}
+	}
+	used := 0
+	for used <= highest {
+		dir, err := os.Open("/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		used = int(dir.Fd())
+	}
 	// One descriptor is left for the client's end, none for the server's.
-	low := unix.Rlimit{Cur: uint64(dir.Fd()) + 2, Max: limit.Max}
+	low := unix.Rlimit{Cur: uint64(used) + 2, Max: limit.Max}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
 		t.Fatal(err)
 	}
