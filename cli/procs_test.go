@@ -54,6 +54,8 @@ func (d *daemon) serveProcs(_ context.Context, _ control.Caller, c *control.Conn
 		return control.Refuse(syscall.ENOENT, "no host %q in this cluster: 'onehost hosts' lists them", "h9")
 	}
 	r := control.ProcsReply{Procs: slices.DeleteFunc(fakeProcs(), func(p control.Proc) bool { return len(req.Hosts) > 0 && !slices.Contains(req.Hosts, p.Host) })}
+	now := time.Now()
+	r.Read = map[names.HostName]time.Time{"h1": now, "h2": now}
 	if slices.Contains(req.Hosts, "h12") {
 		r.Failed = map[names.HostName]string{"h12": "no answer within 1.8s"}
 	}

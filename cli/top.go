@@ -190,13 +190,16 @@ type watcher struct {
 	a    *app
 	req  control.ProcsRequest
 	keep func(p *control.Proc) bool
-	at   time.Time
+	read map[names.HostName]time.Time
 	used map[names.Pid]used
 }
 
+// used is what a process had used in the sample before, and how much it was using.
 type used struct {
 	cpu     time.Duration
 	started time.Time
+	host    names.HostName
+	percent float64
 }
 
 // sampleLimit bounds the wait for the daemon, which itself does not wait longer than two seconds for other hosts.
@@ -222,24 +225,28 @@ func (w *watcher) look(ctx context.Context) *sample {
 			s.hosts = append(s.hosts, h)
 		}
 	}
-	s.rows = w.rows(s.at, reply.Procs)
+	s.rows = w.rows(s.at, reply)
 	return s
 }
 
-// rows makes rows of the processes that are kept; %CPU is since the last sample, or over the whole life of what was not in it.
-func (w *watcher) rows(now time.Time, procs []control.Proc) []*psRow {
-	kept := slices.DeleteFunc(procs, func(p control.Proc) bool { return !w.keep(&p) })
+// rows makes rows of the processes that are kept; %CPU is since the last time their host read them, or over the whole life of what was not
+// there then.
+func (w *watcher) rows(now time.Time, reply control.ProcsReply) []*psRow {
+	kept := slices.DeleteFunc(reply.Procs, func(p control.Proc) bool { return !w.keep(&p) })
 	rows := psRows(kept, now)
-	passed := now.Sub(w.at)
 	before := w.used
-	w.at, w.used = now, make(map[names.Pid]used, len(rows))
+	w.used = make(map[names.Pid]used, len(rows))
 	for _, r := range rows {
 		was, known := before[r.Pid]
-		w.used[r.Pid] = used{r.CPU, r.Started}
-		if known && was.started.Sub(r.Started).Abs() < time.Second && r.CPU >= was.cpu && passed > 0 {
-			r.cpu = 100 * float64(r.CPU-was.cpu) / float64(passed)
+		if known && was.host == r.Host && was.started.Sub(r.Started).Abs() < time.Second && r.CPU >= was.cpu {
+			passed := reply.Read[r.Host].Sub(w.read[r.Host])
+			if r.cpu = was.percent; passed > 0 { // else it is what was seen before
+				r.cpu = 100 * float64(r.CPU-was.cpu) / float64(passed)
+			}
 		}
+		w.used[r.Pid] = used{r.CPU, r.Started, r.Host, r.cpu}
 	}
+	w.read = reply.Read
 	return rows
 }
 

@@ -244,27 +244,31 @@ func TestTopScrolls(t *testing.T) {
 // TestWatcher: %CPU is since the sample before for the same process, and over its life for another.
 func TestWatcher(t *testing.T) {
 	w := &watcher{keep: func(*control.Proc) bool { return true }}
-	proc := func(cpu time.Duration, started time.Time) []control.Proc {
-		return []control.Proc{{Pid: 7, CPU: cpu, Started: started}}
-	}
 	begun := topAt.Add(-100 * time.Second)
 	for i, c := range []struct {
-		at    time.Duration
-		procs []control.Proc
-		want  float64
+		read    time.Duration // by the clock of h2
+		host    names.HostName
+		cpu     time.Duration
+		started time.Time
+		want    float64
 	}{
-		{0, proc(10*time.Second, begun), 10},
-		{2 * time.Second, proc(11*time.Second, begun.Add(time.Millisecond)), 50},
-		{4 * time.Second, proc(11*time.Second, begun), 0},
-		{6 * time.Second, proc(12*time.Second, begun.Add(104*time.Second)), 600}, // another process of that number
-		{7 * time.Second, nil, 0},
+		{0, "h2", 10 * time.Second, begun, 10},
+		{2 * time.Second, "h2", 11 * time.Second, begun.Add(time.Millisecond), 50},
+		{2 * time.Second, "h2", 11 * time.Second, begun, 50}, // the same reading, shared
+		{4 * time.Second, "h2", 11 * time.Second, begun, 0},
+		{6 * time.Second, "h2", 12 * time.Second, topAt.Add(-2 * time.Second), 600},  // another process of that number
+		{8 * time.Second, "h3", 12 * time.Second, topAt.Add(-2 * time.Second), 600},  // on another host, which counts anew
+		{10 * time.Second, "h3", 11 * time.Second, topAt.Add(-2 * time.Second), 550}, // less than before: it is another one
 	} {
-		rows := w.rows(topAt.Add(c.at), c.procs)
-		if len(rows) != len(c.procs) || len(rows) > 0 && (rows[0].cpu < c.want-0.1 || rows[0].cpu > c.want+0.1) {
+		reply := control.ProcsReply{
+			Procs: []control.Proc{{Pid: 7, Host: c.host, CPU: c.cpu, Started: c.started}},
+			Read:  map[names.HostName]time.Time{c.host: topAt.Add(time.Hour + c.read)},
+		}
+		if rows := w.rows(topAt, reply); len(rows) != 1 || rows[0].cpu < c.want-0.1 || rows[0].cpu > c.want+0.1 {
 			t.Errorf("%d: %v, want %v", i, rows[0].cpu, c.want)
 		}
 	}
-	if len(w.used) != 0 {
+	if w.rows(topAt, control.ProcsReply{}); len(w.used) != 0 {
 		t.Error("what is gone is remembered")
 	}
 }

@@ -15,9 +15,9 @@ const (
 // Send sends the reply in as many packets as it takes.
 func (r *ProcsReply) Send(c *Conn) error {
 	rest := r.Procs
-	part := ProcsReply{Failed: r.Failed}
+	part := ProcsReply{Failed: r.Failed, Read: r.Read}
 	for {
-		n, size := 0, 0
+		n, size := 0, 120*len(part.Read) // a name and a time
 		for _, why := range part.Failed {
 			size += escaped(why) + 80 // and the name of a host
 		}
@@ -34,7 +34,7 @@ func (r *ProcsReply) Send(c *Conn) error {
 		if err := c.Send(part); err != nil || !part.More {
 			return err
 		}
-		part.Failed = nil
+		part.Failed, part.Read = nil, nil
 	}
 }
 
@@ -74,6 +74,9 @@ func Procs(ctx context.Context, path string, req ProcsRequest) (ProcsReply, erro
 		all.Procs = append(all.Procs, part.Procs...)
 		if part.Failed != nil {
 			all.Failed = part.Failed
+		}
+		if part.Read != nil {
+			all.Read = part.Read
 		}
 		if !part.More {
 			return all, nil

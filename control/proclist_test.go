@@ -28,7 +28,7 @@ func TestProcs(t *testing.T) {
 		list[100+i].Command = strings.Repeat("\x01", longest)
 	}
 	for _, want := range []control.ProcsReply{
-		{Procs: list, Failed: map[names.HostName]string{"h9": strings.Repeat("\x01", 4096)}},
+		{Procs: list, Failed: map[names.HostName]string{"h9": strings.Repeat("\x01", 4096)}, Read: map[names.HostName]time.Time{"h2": time.Unix(7, 0)}},
 		{Procs: list[:1]},
 		{Failed: map[names.HostName]string{"h9": "gone"}},
 	} {
@@ -43,7 +43,7 @@ func TestProcs(t *testing.T) {
 		}
 		got, err := control.Procs(t.Context(), path, control.ProcsRequest{})
 		srv.Close()
-		if err != nil || len(got.Procs) != len(want.Procs) || got.Failed["h9"] != want.Failed["h9"] || got.Procs == nil {
+		if err != nil || len(got.Procs) != len(want.Procs) || got.Failed["h9"] != want.Failed["h9"] || got.Procs == nil || !got.Read["h2"].Equal(want.Read["h2"]) {
 			t.Fatalf("%v: %d processes, want %d; %v", err, len(got.Procs), len(want.Procs), len(got.Failed))
 		}
 		for i := range got.Procs {

@@ -49,6 +49,8 @@ type Proc struct {
 // being asked too early or not at all, is it listed by what its home knows, in the state "?" and without figures.
 type ProcsReply struct {
 	Procs []Proc `json:"procs"`
+	// Read says when each host read its processes, by its own clock: CPU time is up to that moment.
+	Read map[names.HostName]time.Time `json:"read,omitempty"`
 	// Failed says which hosts could not be asked, and why.
 	Failed map[names.HostName]string `json:"failed,omitempty"`
 	More   bool                      `json:"more,omitempty"` // another one follows, with further processes

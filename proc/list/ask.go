@@ -79,7 +79,7 @@ func (l *Lister) list(ctx context.Context, uid uint32, req *control.ProcsRequest
 	hosts := l.Cluster.Hosts()
 	byName := map[names.Host]names.HostName{}
 	var ask []Host
-	reply := &control.ProcsReply{Procs: []control.Proc{}, Failed: map[names.HostName]string{}}
+	reply := &control.ProcsReply{Procs: []control.Proc{}, Failed: map[names.HostName]string{}, Read: map[names.HostName]time.Time{}}
 	for _, h := range hosts {
 		byName[h.Number] = h.Name
 		switch named := slices.Contains(req.Hosts, h.Name); {
@@ -114,6 +114,7 @@ func (l *Lister) list(ctx context.Context, uid uint32, req *control.ProcsRequest
 				a.answer.unnamed, names.MaxNative, names.MaxNative+1)
 		}
 		m.add(a.host, a.answer)
+		reply.Read[a.name] = a.answer.read
 	}
 	if len(req.Hosts) > 0 { // who has processes there knows their users and parents
 		var homes []Host

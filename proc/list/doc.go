@@ -14,7 +14,7 @@
 // ordinary user is told of his own processes only; who he is the daemon that he asked says, by SO_PEERCRED.
 //
 // What it costs. A full reading is three files for each process. For a display that asks every second only stat is read each time, the others every few
-// seconds or when the name changed, and readings 300 ms apart are shared.
+// seconds or when the name changed, and a reading is shared among all who ask within 300 ms, or longer if it took long.
 //
 // A host that does not answer holds up nobody: after AskTime it is among those that failed, and the others are shown.
 //

@@ -17,11 +17,12 @@ import (
 const maxCommand = 16 << 10
 
 // How old what rarely changes of a process may be in a list that need not be exact; the ages are spread so that not all of it is read again at
-// once. And how old such a list may be as a whole.
+// once. Such a list is shared for shareFor, and for shareCost times as long as it took to read: then no display takes more than a thirtieth of a CPU.
 const (
 	refreshAfter = 4 * time.Second
 	refreshOver  = 4 * time.Second
 	shareFor     = 300 * time.Millisecond
+	shareCost    = 30
 )
 
 // Nest is the nest of a home on this host.
@@ -45,8 +46,8 @@ type Reader struct {
 	boot  time.Time  // when this host started, by its clock of now
 	known map[int]*known
 	turn  uint64
-	last  *answer // to somebody for whom it need not be exact
-	when  time.Time
+	last  *answer   // to somebody for whom it need not be exact
+	until time.Time // it may be given to others
 	buf   []byte
 	procs map[int]*seen // of the reading under way
 }
@@ -76,6 +77,7 @@ type answer struct {
 	own     []uint32 // of each process the user it is visible to where others' are hidden
 	users   map[uint32]string
 	unnamed int
+	read    time.Time
 }
 
 // NewReader makes a reader.
@@ -88,7 +90,7 @@ func (r *Reader) read(recent bool) (*answer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	if recent && r.last != nil && now.Sub(r.when) < shareFor {
+	if recent && r.last != nil && now.Before(r.until) {
 		return r.last, nil
 	}
 	ghosts := r.cfg.Elsewhere()
@@ -103,9 +105,9 @@ func (r *Reader) read(recent bool) (*answer, error) {
 		ghosts[pid] = host
 	}
 	a := r.answer(ghosts)
-	r.procs = nil
+	a.read, r.procs = now, nil
 	if recent {
-		r.last, r.when = a, now
+		r.last, r.until = a, now.Add(max(shareFor, shareCost*time.Since(now)))
 	}
 	return a, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"syscall"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -38,7 +39,7 @@ func (r *Reader) serve(ctx context.Context, req *link.Request, s *link.Stream) e
 
 // send tells an answer in batches.
 func (a *answer) send(ctx context.Context, s *link.Stream) error {
-	b, size := &listpb.Batch{Unnamed: uint32(a.unnamed)}, 0
+	b, size := &listpb.Batch{Unnamed: uint32(a.unnamed), ReadNs: a.read.UnixNano()}, 0
 	send := func() error {
 		msg, err := proto.Marshal(b)
 		if err != nil {
@@ -81,7 +82,7 @@ func (r *Reader) tell(q *listpb.Query) (*answer, error) {
 	if !hidden && !q.Home {
 		return a, nil
 	}
-	some := &answer{users: a.users, unnamed: a.unnamed}
+	some := &answer{users: a.users, unnamed: a.unnamed, read: a.read}
 	for i, p := range a.procs {
 		if hidden && a.own[i] != q.Uid || q.Home && p.Elsewhere == 0 {
 			continue
@@ -117,6 +118,9 @@ func ask(ctx context.Context, conn *link.Conn, q *listpb.Query) (*answer, error)
 		}
 		a.procs = append(a.procs, b.Procs...)
 		a.unnamed += int(b.Unnamed)
+		if b.ReadNs != 0 {
+			a.read = time.Unix(0, b.ReadNs)
+		}
 		for _, u := range b.Users {
 			a.users[u.Uid] = u.Name
 		}

@@ -87,7 +87,8 @@ type Batch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Procs         []*Proc                `protobuf:"bytes,1,rep,name=procs,proto3" json:"procs,omitempty"`
 	Users         []*User                `protobuf:"bytes,2,rep,name=users,proto3" json:"users,omitempty"`
-	Unnamed       uint32                 `protobuf:"varint,3,opt,name=unnamed,proto3" json:"unnamed,omitempty"` // processes left out because their number is above what a cluster pid can hold
+	Unnamed       uint32                 `protobuf:"varint,3,opt,name=unnamed,proto3" json:"unnamed,omitempty"`             // processes left out because their number is above what a cluster pid can hold
+	ReadNs        int64                  `protobuf:"varint,4,opt,name=read_ns,json=readNs,proto3" json:"read_ns,omitempty"` // when they were read, since 1970 by the clock of this host
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +140,13 @@ func (x *Batch) GetUsers() []*User {
 func (x *Batch) GetUnnamed() uint32 {
 	if x != nil {
 		return x.Unnamed
+	}
+	return 0
+}
+
+func (x *Batch) GetReadNs() int64 {
+	if x != nil {
+		return x.ReadNs
 	}
 	return 0
 }
@@ -376,11 +384,12 @@ const file_list_proto_rawDesc = "" +
 	"\x05Query\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\rR\x03uid\x12\x16\n" +
 	"\x06recent\x18\x02 \x01(\bR\x06recent\x12\x12\n" +
-	"\x04home\x18\x03 \x01(\bR\x04home\"u\n" +
+	"\x04home\x18\x03 \x01(\bR\x04home\"\x8e\x01\n" +
 	"\x05Batch\x12(\n" +
 	"\x05procs\x18\x01 \x03(\v2\x12.onehost.list.ProcR\x05procs\x12(\n" +
 	"\x05users\x18\x02 \x03(\v2\x12.onehost.list.UserR\x05users\x12\x18\n" +
-	"\aunnamed\x18\x03 \x01(\rR\aunnamed\"\xfa\x02\n" +
+	"\aunnamed\x18\x03 \x01(\rR\aunnamed\x12\x17\n" +
+	"\aread_ns\x18\x04 \x01(\x03R\x06readNs\"\xfa\x02\n" +
 	"\x04Proc\x12\x12\n" +
 	"\x04home\x18\x01 \x01(\rR\x04home\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\rR\x03pid\x12\x12\n" +
