@@ -120,16 +120,21 @@ func forest(rows []*psRow) []*psRow {
 		below[parent] = append(below[parent], r)
 	}
 	tree := make([]*psRow, 0, len(rows))
-	var grow func(parent names.Pid, depth int)
-	grow = func(parent names.Pid, depth int) {
-		for _, r := range below[parent] {
+	var grow func(rows []*psRow, depth int)
+	grow = func(rows []*psRow, depth int) {
+		for _, r := range rows {
+			if !present[r.Pid] { // it has its place
+				continue
+			}
+			delete(present, r.Pid)
 			if depth > 0 {
 				r.indent = strings.Repeat("    ", depth-1) + ` \_ `
 			}
 			tree = append(tree, r)
-			grow(r.Pid, depth+1)
+			grow(below[r.Pid], depth+1)
 		}
 	}
-	grow(0, 0)
+	grow(below[0], 0)
+	grow(rows, 0) // hosts are read at different moments: a number used again may have made a circle of parents
 	return tree
 }

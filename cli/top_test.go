@@ -272,3 +272,16 @@ func TestWatcher(t *testing.T) {
 		t.Error("what is gone is remembered")
 	}
 }
+
+// TestForestOfACircle: processes that are each other's parents are shown once all the same.
+func TestForestOfACircle(t *testing.T) {
+	a, b, c := topRow(1, "h1", "S", "a", 0), topRow(2, "h1", "S", "b", 0), topRow(3, "h1", "S", "c", 0)
+	a.PPid, b.PPid, c.PPid = b.Pid, a.Pid, c.Pid
+	var got []string
+	for _, r := range forest([]*psRow{a, b, c}) {
+		got = append(got, r.indent+r.Command)
+	}
+	if want := `c, a,  \_ b`; strings.Join(got, ", ") != want {
+		t.Errorf("%q, want %q", strings.Join(got, ", "), want)
+	}
+}

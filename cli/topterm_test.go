@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -101,6 +102,42 @@ func TestTopRestoresTerminal(t *testing.T) {
 				t.Errorf("%v: the terminal was %+v and is %+v", err, before, after)
 			}
 		})
+	}
+}
+
+// TestPsOnTerminal: lines are cut at its width there, and whole with -w.
+func TestPsOnTerminal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.sock")
+	srv, err := control.Listen(path, (&daemon{}).handlers())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flags, longest := range map[string]int{"-o": 22, "-wo": len("h1:11    SN   1-02:00:00 make -j8")} {
+		master, slave := pty(t)
+		if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 22}); err != nil {
+			t.Fatal(err)
+		}
+		cmd := &exec.Cmd{Path: self, Args: []string{"onehost", "ps", "--control", path, flags, "pid,stat,time,command"}, Stdin: slave, Stdout: slave, Stderr: slave}
+		cmd.Env = []string{"TERM=xterm", "FAKE_UID=1000"}
+		out := &seen{}
+		go out.read(master)
+		if err := cmd.Run(); err != nil || !out.wait(t, "h1:32768") {
+			t.Fatalf("%v: %q", err, out.text())
+		}
+		got := 0
+		for line := range strings.SplitSeq(strings.ReplaceAll(out.text(), "\r", ""), "\n") {
+			if strings.HasPrefix(line, "h1:11 ") {
+				got = len(line)
+			}
+		}
+		if got != longest {
+			t.Errorf("%s: a line of %d, want %d: %q", flags, got, longest, out.text())
+		}
 	}
 }
 
