@@ -9,7 +9,10 @@
 // this host's kernel cannot have given it: its host part (names.Pid) is neither 0 nor, as in kill(-1) and kill(-pgid), 0xffff, or
 // its number is above names.MaxNative.
 //
-// The filter is installed in a process made for it, which then execs the command (sys.StartKept); never in the
+// There are two filters: that of a session (Filter), whose notifications a Handler gets, and that of a nest on another host (Nests), in
+// which other calls matter, and which is served by Each.
+//
+// A session's filter is installed in a process made for it, which then execs the command (sys.StartKept); never in the
 // supervisor, whose own children would be notified to itself. The listener goes to the supervisor by SCM_RIGHTS.
 //
 // Traps. What Notification reads from the caller's memory is valid only if Valid says so afterwards: the caller may

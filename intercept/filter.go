@@ -105,12 +105,9 @@ func Filter() ([]unix.SockFilter, error) {
 	b.ret(unix.SECCOMP_RET_ALLOW)
 	b.load(offNr)
 	for _, r := range table() {
-		body := r.body()
-		if len(body) > 255 {
-			return nil, fmt.Errorf("seccomp filter: the rule of call %d is %d instructions long, over 255", r.nr, len(body))
+		if err := b.rule(r.nr, r.body()); err != nil {
+			return nil, err
 		}
-		b.skipUnless(r.nr, len(body))
-		b.prog = append(b.prog, body...)
 	}
 	b.ret(unix.SECCOMP_RET_ALLOW)
 	return b.prog, nil
@@ -173,17 +170,31 @@ func (b *builder) add(code uint16, k uint32) {
 func (b *builder) load(off uint32) { b.add(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, off) }
 func (b *builder) ret(v uint32)    { b.add(unix.BPF_RET|unix.BPF_K, v) }
 
-func (b *builder) jump(k uint32, yes, no int) {
-	b.prog = append(b.prog, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jt: uint8(yes), Jf: uint8(no)})
+// rule adds what follows if the accumulator, the number of a call, is nr; it ends in a verdict on every path.
+func (b *builder) rule(nr uint32, body []unix.SockFilter) error {
+	if len(body) > 255 {
+		return fmt.Errorf("seccomp filter: the rule of call %d is %d instructions long, over 255", nr, len(body))
+	}
+	b.skipUnless(nr, len(body))
+	b.prog = append(b.prog, body...)
+	return nil
+}
+
+func (b *builder) jump(code uint16, k uint32, yes, no int) {
+	b.prog = append(b.prog, unix.SockFilter{Code: unix.BPF_JMP | code | unix.BPF_K, K: k, Jt: uint8(yes), Jf: uint8(no)})
 }
 
 // skipIf jumps over n instructions if the accumulator is k.
-func (b *builder) skipIf(k uint32, n int) { b.jump(k, n, 0) }
+func (b *builder) skipIf(k uint32, n int) { b.jump(unix.BPF_JEQ, k, n, 0) }
 
 // skipUnless jumps over n instructions if the accumulator is not k.
-func (b *builder) skipUnless(k uint32, n int) { b.jump(k, 0, n) }
+func (b *builder) skipUnless(k uint32, n int) { b.jump(unix.BPF_JEQ, k, 0, n) }
 
 // skipUnlessSet jumps over n instructions if the accumulator has none of the bits of k.
-func (b *builder) skipUnlessSet(k uint32, n int) {
-	b.prog = append(b.prog, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: k, Jf: uint8(n)})
-}
+func (b *builder) skipUnlessSet(k uint32, n int) { b.jump(unix.BPF_JSET, k, 0, n) }
+
+// skipBelow jumps over n instructions if the accumulator is less than k.
+func (b *builder) skipBelow(k uint32, n int) { b.jump(unix.BPF_JGE, k, 0, n) }
+
+// skipUpTo jumps over n instructions if the accumulator is k at most.
+func (b *builder) skipUpTo(k uint32, n int) { b.jump(unix.BPF_JGT, k, 0, n) }

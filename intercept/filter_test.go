@@ -29,6 +29,18 @@ func verdict(t interface{ Fatalf(string, ...any) }, prog []unix.SockFilter, arch
 			} else {
 				pc += int(in.Jf)
 			}
+		case unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K:
+			if acc >= in.K {
+				pc += int(in.Jt)
+			} else {
+				pc += int(in.Jf)
+			}
+		case unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K:
+			if acc > in.K {
+				pc += int(in.Jt)
+			} else {
+				pc += int(in.Jf)
+			}
 		case unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K:
 			if acc&in.K != 0 {
 				pc += int(in.Jt)

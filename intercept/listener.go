@@ -51,7 +51,7 @@ func (l *Listener) Close() error {
 	return errors.Join(l.gate.Close(), l.file.Close())
 }
 
-// Serve hands notifications to h until nobody is left under the filter (nil) or ctx ends (its error).
+// Serve hands the notifications of a session's filter to h until nobody is left under the filter (nil) or ctx ends (its error).
 func (l *Listener) Serve(ctx context.Context, h Handler) error {
 	rules := map[int32]rule{}
 	for _, r := range table() {
@@ -60,6 +60,12 @@ func (l *Listener) Serve(ctx context.Context, h Handler) error {
 	if l.gate != nil {
 		return l.serveGate(ctx, h, rules)
 	}
+	return l.Each(ctx, func(n *Notification) { dispatch(h, n, rules[int32(n.Nr)]) })
+}
+
+// Each calls f with every notification, one after the other, until nobody is left under the filter (nil) or ctx ends (its error). As
+// with a Handler, f must have each answered once, and what takes time belongs on another goroutine.
+func (l *Listener) Each(ctx context.Context, f func(*Notification)) error {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("eventfd: %w", err)
@@ -97,12 +103,12 @@ func (l *Listener) Serve(ctx context.Context, h Handler) error {
 		case err != nil:
 			return fmt.Errorf("seccomp listener: %w", err)
 		}
-		dispatch(h, l.notification(&raw), rules[raw.Data.Nr])
+		f(l.notification(&raw))
 	}
 }
 
 func (l *Listener) notification(raw *sys.SeccompNotif) *Notification {
-	return &Notification{l: l, ID: raw.ID, TID: int(raw.Pid), Nr: int(raw.Data.Nr), Args: raw.Data.Args}
+	return &Notification{l: l, ID: raw.ID, TID: int(raw.Pid), Nr: int(raw.Data.Nr), Compat: raw.Data.Arch != auditArch, Args: raw.Data.Args}
 }
 
 // foreign reports whether an argument names a process that this host's kernel has not: of another home, or of the half of the home's

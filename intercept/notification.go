@@ -18,10 +18,11 @@ import (
 type Notification struct {
 	l *Listener
 
-	ID   uint64
-	TID  int // the calling thread
-	Nr   int
-	Args [6]uint64
+	ID     uint64
+	TID    int // the calling thread
+	Nr     int
+	Compat bool // the caller is a 32-bit program, whose calls have other numbers
+	Args   [6]uint64
 }
 
 // Continue lets the kernel carry out the call.

@@ -92,8 +92,10 @@ func (p *Program) words(w ...uint64) uintptr {
 	return uintptr(unsafe.Pointer(&v[0]))
 }
 
-// Setpgid makes the child the leader of a process group of its own.
-func (p *Program) Setpgid() { p.add("setpgid", stepPlain, unix.SYS_SETPGID) }
+// Setpgid makes the child the leader of a process group of its own; pass is as in CloneOptions.
+func (p *Program) Setpgid(pass uint64) {
+	p.add("setpgid", stepPlain, unix.SYS_SETPGID, 0, 0, uintptr(pass))
+}
 
 // ReportTo moves the descriptor that failures are written to.
 func (p *Program) ReportTo(from, to int) {
@@ -231,6 +233,8 @@ type CloneOptions struct {
 	Pid    int // its number in the caller's pid name space; 0: the kernel chooses
 	Cgroup int // descriptor of the v2 cgroup it is born in; -1: the caller's
 	Report int // close-on-exec descriptor that a failure is written to, as two 32-bit words: step, errno
+	// Pass is what the call has as its third argument, which the kernel does not look at: a filter can tell by it that the call is ours.
+	Pass uint64
 }
 
 // cloneArgs is struct clone_args of the kernel, up to and with the cgroup field.
@@ -259,7 +263,7 @@ func Clone(p *Program, o CloneOptions) (int, syscall.Errno) {
 	all, old := ^uint64(0), uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	p.report = uintptr(o.Report)
-	pid, errno := cloneAndRun(ca, p)
+	pid, errno := cloneAndRun(ca, p, uintptr(o.Pass))
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	runtime.KeepAlive(tid)
 	runtime.KeepAlive(ca)

@@ -1,25 +1,26 @@
 #include "textflag.h"
 
-// func cloneShared(ca *cloneArgs, size uintptr, p *Program, entry uintptr) (pid, errno uintptr)
-TEXT ·cloneShared(SB), NOSPLIT, $0-48
+// func cloneShared(ca *cloneArgs, size uintptr, p *Program, entry, pass uintptr) (pid, errno uintptr)
+TEXT ·cloneShared(SB), NOSPLIT, $0-56
 	MOVQ ca+0(FP), DI
 	MOVQ size+8(FP), SI
 	MOVQ p+16(FP), R12 // the child has the parent's registers, R14, the goroutine, among them
 	MOVQ entry+24(FP), R13
+	MOVQ pass+32(FP), DX
 	MOVL $435, AX      // clone3
 	SYSCALL
 	TESTQ AX, AX
 	JZ   child
 	CMPQ AX, $0xfffffffffffff001
 	JCC  failed
-	MOVQ AX, pid+32(FP)
-	MOVQ $0, errno+40(FP)
+	MOVQ AX, pid+40(FP)
+	MOVQ $0, errno+48(FP)
 	RET
 
 failed:
 	NEGQ AX
-	MOVQ $0, pid+32(FP)
-	MOVQ AX, errno+40(FP)
+	MOVQ $0, pid+40(FP)
+	MOVQ AX, errno+48(FP)
 	RET
 
 child:

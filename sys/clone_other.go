@@ -18,8 +18,8 @@ const sharesMemory = false
 //go:norace
 //go:nosplit
 //go:noinline
-func cloneAndRun(ca *cloneArgs, p *Program) (uintptr, syscall.Errno) {
-	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(ca)), unsafe.Sizeof(*ca), 0, 0, 0, 0)
+func cloneAndRun(ca *cloneArgs, p *Program, pass uintptr) (uintptr, syscall.Errno) {
+	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(ca)), unsafe.Sizeof(*ca), pass, 0, 0, 0)
 	if errno == 0 && pid == 0 {
 		run(p)
 	}

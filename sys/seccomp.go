@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -13,6 +14,19 @@ const (
 	seccompAddFD    = 0x40182103
 	seccompSetFlags = 0x40082104
 )
+
+// SeccompInstall puts the filter on the calling thread, and on all that it will make, and gives the filter's listener, close-on-exec. The
+// caller needs CAP_SYS_ADMIN. EBUSY: a filter that is there already has a listener.
+func SeccompInstall(prog []unix.SockFilter) (fd int, err error) {
+	const flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+	p := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	n, _, e := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&p)))
+	runtime.KeepAlive(prog)
+	if e != 0 {
+		return -1, e
+	}
+	return int(n), nil
+}
 
 // SeccompData is struct seccomp_data: the system call that was stopped.
 type SeccompData struct {

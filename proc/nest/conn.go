@@ -20,9 +20,10 @@ const (
 // conn is one end of the socket between daemon and init. Sends may come from several goroutines, receives from one.
 type conn struct {
 	nc   *net.UnixConn
-	send sync.Mutex
+	lock sync.Mutex // of sending
 	rbuf []byte
 	obuf []byte
+	from int // who sent the last message read, where that is asked for (passSenders)
 }
 
 // newConn takes over the socket fd.
@@ -38,13 +39,34 @@ func newConn(fd int) (*conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("nest: descriptor %d is not a unix socket: %w", fd, syscall.ENOTSOCK)
 	}
-	return &conn{nc: uc, rbuf: make([]byte, maxPacket+1), obuf: make([]byte, unix.CmsgSpace(4*(maxFDs+1)))}, nil
+	return &conn{nc: uc, rbuf: make([]byte, maxPacket+1), obuf: make([]byte, unix.CmsgSpace(4*(maxFDs+1))+unix.CmsgSpace(unix.SizeofUcred))}, nil
 }
 
 func (c *conn) close() { c.nc.Close() }
 
+// passSenders makes read tell who sent a message.
+func (c *conn) passSenders() error {
+	rc, err := c.nc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := rc.Control(func(fd uintptr) { inner = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) }); err != nil {
+		return err
+	}
+	return inner
+}
+
 // write sends one message with descriptors, which stay the caller's.
-func (c *conn) write(e *encoder, fds ...int) error {
+func (c *conn) write(e *encoder, fds ...int) error { return c.send(nil, e, fds) }
+
+// writeAs sends one message as if from another thread, whose number the kernel translates for the receiver: only it knows both name
+// spaces.
+func (c *conn) writeAs(tid int, e *encoder) error {
+	return c.send(unix.UnixCredentials(&unix.Ucred{Pid: int32(tid), Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid())}), e, nil)
+}
+
+func (c *conn) send(oob []byte, e *encoder, fds []int) error {
 	if len(fds) > maxFDs {
 		return fmt.Errorf("%d descriptors are over the limit of %d of one process: %w", len(fds), maxFDs, syscall.EMFILE)
 	}
@@ -57,12 +79,11 @@ func (c *conn) write(e *encoder, fds ...int) error {
 		defer unix.Close(fd)
 		flag, body, fds = 1, body[:1], append(append([]int(nil), fds...), fd)
 	}
-	var oob []byte
 	if len(fds) > 0 {
-		oob = unix.UnixRights(fds...)
+		oob = append(oob, unix.UnixRights(fds...)...)
 	}
-	c.send.Lock()
-	defer c.send.Unlock()
+	c.lock.Lock()
+	defer c.lock.Unlock()
 	_, _, err := c.nc.WriteMsgUnix(append(slices.Clip(body), flag), oob, nil)
 	return err
 }
@@ -75,7 +96,7 @@ func (c *conn) read() (kind byte, d *decoder, fds []int, err error) {
 		return 0, nil, nil, err
 	}
 	if oobn > 0 {
-		if fds, err = rights(c.obuf[:oobn]); err != nil {
+		if fds, c.from, err = control(c.obuf[:oobn]); err != nil {
 			return 0, nil, nil, err
 		}
 	}
@@ -103,13 +124,17 @@ func (c *conn) read() (kind byte, d *decoder, fds []int, err error) {
 	return body[0], &decoder{b: body[1:]}, fds, nil
 }
 
-func rights(oob []byte) ([]int, error) {
+// control gives the descriptors and the sender that came with a message.
+func control(oob []byte) (fds []int, from int, err error) {
 	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var fds []int
 	for i := range msgs {
+		if who, err := unix.ParseUnixCredentials(&msgs[i]); err == nil {
+			from = int(who.Pid)
+			continue
+		}
 		got, err := unix.ParseUnixRights(&msgs[i])
 		if err != nil {
 			continue // some other kind of control message
@@ -119,7 +144,7 @@ func rights(oob []byte) ([]int, error) {
 		}
 		fds = append(fds, got...)
 	}
-	return fds, nil
+	return fds, from, nil
 }
 
 func closeAll(fds []int) {

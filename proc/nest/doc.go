@@ -17,18 +17,32 @@
 // open group, not for a new one. A job leads a process group, in the init's session: with a session of its own its group
 // would be orphaned, and the kernel drops SIGTSTP for such.
 //
-// What is guaranteed of numbers. A started process has exactly the number asked for, or Start fails with EEXIST. Numbers of its
-// descendants lie in [PidFirst, PidLast] as long as fewer are forked (threads count) between two looks at the cursor than are left of
-// the block: a quarter of it within 10 ms, all of it within 40 ms. One look is made at every start, too. Past the end of the block the kernel would wrap to
-// 300, silently; nothing gets a number above PidLast.
+// What is guaranteed of numbers. A started process has exactly the number asked for, or Start fails with EEXIST. The number of every
+// descendant, processes and threads, lies in [PidFirst, PidLast], however fast they fork: each fork is notified and counted before
+// the kernel carries it out (numbers), which would otherwise wrap to 300 past the end of the block, silently. When the whole block is in use
+// fork fails with EAGAIN. What nobody can count are the kernel's own threads for io_uring; some numbers are left over for them.
+//
+// What a process is told. One seccomp filter (intercept.Nests) with one listener is on everything in the nest: it is put on one thread
+// of the init, which makes the jobs and does nothing else (maker). The init answers. getppid, getpgrp, getpgid and getsid
+// say what they would at home, and setsid and setpgid do what they would there (the home hears of it: Regrouped). A call
+// about a process that is not in the nest goes to Config.Call. All else is the kernel's.
+//
+// A job's process leads a group of the kernel's that stands for the group it is in at home, of which there may be members anywhere: so
+// a signal to its own group goes by way of the home, and comes back as an order for the group, by Signal. Groups and sessions that
+// were made in the nest have no members elsewhere but the ghost, and are the kernel's alone.
 //
 // Death. When the daemon dies the init sees end of file, aborts the FUSE connection (so that no process waits in it
 // for ever) and exits; the kernel then ends everything in the pid name space. When the init dies the daemon sees end of file and
 // every process's Events end with Lost.
 //
 // Traps. Never touch the nest's root from the daemon while holding a lock that the file server needs: Open and Start wait for
-// the init, and the init waits for the file server. A job that calls setsid itself gets EPERM, being a group leader. The nest's
+// the init, and the init waits for the file server. The nest's
 // devices are made anew: its terminals are those of its own devpts (PTMX), never the home's.
 //
-// Lock order, in the init: server.mu, then groups.mu. server.mu is held across clone, never across I/O on the socket.
+// What no answer reaches: numbers that the kernel itself puts somewhere, as si_pid of a signal from outside of the nest (0), SO_PEERCRED
+// of the daemon, tcgetpgrp; wait for a group of the home's number (the kernel knows it by the job's own); a job's process
+// that has called setsid cannot acquire a controlling terminal.
+//
+// Lock order, in the init: server.mu, then groups.mu or numbers.mu. server.mu is held across clone, never across I/O on the socket. Nothing
+// that the listener's goroutine waits for may wait for a process of the nest.
 package nest

@@ -20,17 +20,19 @@ const (
 	jobEnded  // its process has; descendants may live
 )
 
-// guardEvery is how often the cursor is looked at while processes live and a quarter of the block is left; with all of it left, four
-// times as seldom.
-const guardEvery = 10 * time.Millisecond
+// sweepEvery is how often jobs are looked at that have ended and whose descendants have not.
+const sweepEvery = 50 * time.Millisecond
 
 // job is one process that the daemon asked for.
 type job struct {
 	id    uint64
 	pid   int
-	group *jobGroup
+	held  *jobGroup
 	state int
 	early []*Event // what came while starting
+	// What its process has of the home: parent, group and session, and the group that it began with; 0: not known.
+	parent, group, session, home int
+	made                         bool // its group is one that it made here
 	// The child runs in it until it has become its program, or died.
 	program *sys.Program
 }
@@ -82,7 +84,7 @@ func (s *server) start(id uint64, spec Spec, slots []slot, fds []int) {
 func (s *server) groupOf(id uint64) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.jobs[id].group.name
+	return s.jobs[id].held.name
 }
 
 func (s *server) launch(id uint64, spec Spec, slots []slot, fds []int) (int, error) {
@@ -102,10 +104,14 @@ func (s *server) launch(id uint64, spec Spec, slots []slot, fds []int) (int, err
 		unix.Close(report[1])
 		return 0, err
 	}
-	j := &job{id: id, group: g, program: p}
-	s.cursor.guard()
+	j := &job{id: id, held: g, program: p, parent: spec.Parent, group: spec.Group, session: spec.Session, home: spec.Group}
+	pid, errno := 0, syscall.EAGAIN // no number is left
+	done, ok := s.numbers.own()     // for the child, or for the thread that waits for it below
+	defer done()
 	s.mu.Lock()
-	pid, errno := sys.Clone(p, sys.CloneOptions{Pid: spec.Pid, Cgroup: g.fd, Report: report[1]})
+	if ok || spec.Pid != 0 {
+		pid, errno = s.maker.clone(p, sys.CloneOptions{Pid: spec.Pid, Cgroup: g.fd, Report: report[1]})
+	}
 	unix.Close(report[1])
 	if errno != 0 {
 		s.mu.Unlock()
@@ -116,13 +122,9 @@ func (s *server) launch(id uint64, spec Spec, slots []slot, fds []int) (int, err
 		return 0, fmt.Errorf("clone: %w", errno)
 	}
 	j.pid = pid
-	s.jobs[id], s.byPid[pid] = j, j
+	s.jobs[id], s.byPid[pid], s.leads[pid] = j, j, j
 	s.made++
 	s.children.Signal()
-	if !s.guarding {
-		s.guarding = true
-		go s.guard()
-	}
 	s.mu.Unlock()
 	if err := failure(p, report[0]); err != nil {
 		s.mu.Lock()
@@ -229,11 +231,36 @@ func (s *server) tell(j *job, ev *Event) {
 // endLocked ends a job whose process has ended, and reports whether nothing of it is left.
 func (s *server) endLocked(j *job) bool {
 	j.state = jobEnded
-	empty := s.groups.collect(j.group)
-	if empty {
-		delete(s.jobs, j.id)
+	empty := s.collectLocked(j)
+	if !empty && !s.sweeping {
+		s.sweeping = true
+		go s.sweep()
 	}
 	return empty
+}
+
+// collectLocked forgets an ended job if nothing of it is left, and reports whether it has.
+func (s *server) collectLocked(j *job) bool {
+	if !s.groups.collect(j.held) {
+		return false
+	}
+	delete(s.jobs, j.id)
+	if s.leads[j.pid] == j {
+		delete(s.leads, j.pid)
+	}
+	return true
+}
+
+// news passes on what a job's process did itself.
+func (s *server) news(j *job, ev *Event) {
+	s.mu.Lock()
+	if j.state == jobStarting {
+		j.early = append(j.early, ev)
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Unlock()
+	s.tell(j, ev)
 }
 
 // signal sends a signal to the process of a job or to its process group.
@@ -246,7 +273,9 @@ func (s *server) signal(id uint64, sig int, code int32, value int64, group bool)
 	}
 	switch {
 	case group:
-		return errnoOf(unix.Kill(-j.pid, syscall.Signal(sig)))
+		err := unix.Kill(-j.pid, syscall.Signal(sig))
+		s.echoedLocked(j, sig)
+		return errnoOf(err)
 	case code < 0:
 		return sys.Sigqueue(j.pid, sig, code, value)
 	}
@@ -261,22 +290,20 @@ func (s *server) kill(id uint64) syscall.Errno {
 	if j == nil {
 		return 0 // nothing of it is left
 	}
-	return s.groups.kill(j.group)
+	return s.groups.kill(j.held)
 }
 
-// guard looks at the cursor regularly while anything lives that could fork, and forgets jobs whose descendants are gone.
-func (s *server) guard() {
-	for pause := guardEvery; ; {
-		time.Sleep(pause)
-		pause = s.cursor.guard()
+// sweep forgets ended jobs when their last descendants are gone.
+func (s *server) sweep() {
+	for {
+		time.Sleep(sweepEvery)
 		s.mu.Lock()
-		for id, j := range s.jobs {
-			if j.state == jobEnded && s.groups.collect(j.group) {
-				delete(s.jobs, id)
-			}
+		left := false
+		for _, j := range s.jobs {
+			left = j.state == jobEnded && !s.collectLocked(j) || left
 		}
-		if len(s.jobs) == 0 {
-			s.guarding = false
+		if !left {
+			s.sweeping = false
 			s.mu.Unlock()
 			return
 		}

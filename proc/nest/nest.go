@@ -35,7 +35,9 @@ type Config struct {
 	Cgroup string
 	// Abort is /sys/fs/fuse/connections/N/abort of the root, opened for writing, or nil. It stays the caller's.
 	Abort *os.File
-	Log   *slog.Logger
+	// Call carries out what a process of the nest asks of the rest of the cluster; without it there is none (ESRCH).
+	Call func(ctx context.Context, c Call) Result
+	Log  *slog.Logger
 }
 
 // Bind lays a directory of the helper over one of the nest.
@@ -43,6 +45,20 @@ type Bind struct {
 	Source   string // on the helper
 	Target   string // in the nest, absolute
 	ReadOnly bool
+}
+
+// Call is a system call about a process that is not in the nest. It lasts as long as Call takes.
+type Call struct {
+	TID  int // the calling thread, by its number on this host
+	Nr   int
+	Args [6]uint64 // with the group of kill(0) put in, as at home
+}
+
+// Result is how a call ends: Errno if it is not 0, otherwise a descriptor, which Nest closes, or Value.
+type Result struct {
+	Value int64
+	Errno syscall.Errno
+	File  *os.File
 }
 
 // Nest is the set of name spaces in which one home's processes run on this host.
@@ -62,7 +78,17 @@ type Nest struct {
 	nextJob uint64
 	nextSeq uint64
 	procs   map[uint64]*Process
-	asks    map[uint64]chan syscall.Errno
+	asks    map[uint64]chan answer
+
+	ctx    context.Context // of calls: as long as the nest lives
+	cancel context.CancelFunc
+	calls  sync.WaitGroup
+}
+
+// answer is the init's to an order.
+type answer struct {
+	errno syscall.Errno
+	fd    int // or -1
 }
 
 // Open makes a nest. It returns when the nest can take processes; it needs root, a kernel of 6.14 or later (pid_max of its own
@@ -81,9 +107,11 @@ func Open(ctx context.Context, cfg Config) (*Nest, error) {
 	}
 	n := &Nest{
 		cfg: cfg, group: g, pts: -1, done: make(chan struct{}), gone: make(chan struct{}),
-		procs: map[uint64]*Process{}, asks: map[uint64]chan syscall.Errno{},
+		procs: map[uint64]*Process{}, asks: map[uint64]chan answer{},
 	}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.spawn(); err != nil {
+		n.cancel()
 		g.close()
 		return fail(err)
 	}
@@ -113,6 +141,10 @@ func (n *Nest) spawn() error {
 	if n.conn, err = newConn(sp[0]); err != nil {
 		return err
 	}
+	if err := n.conn.passSenders(); err != nil {
+		n.conn.close()
+		return fmt.Errorf("SO_PASSCRED: %w", err)
+	}
 	n.cmd = exec.Command("/proc/self/exe")
 	n.cmd.Args = []string{"onehost-nest", initArg}
 	n.cmd.Env = []string{"GOGC=400"}
@@ -138,7 +170,7 @@ func (n *Nest) spawn() error {
 func (n *Nest) setUp() error {
 	s := setup{
 		Hostname: n.cfg.Hostname, Root: n.cfg.Root, Binds: n.cfg.Binds,
-		PidFirst: n.cfg.PidFirst, PidLast: n.cfg.PidLast, Abort: n.cfg.Abort != nil,
+		PidFirst: n.cfg.PidFirst, PidLast: n.cfg.PidLast, Abort: n.cfg.Abort != nil, Asks: n.cfg.Call != nil,
 	}
 	e := newMessage(msgSetup)
 	s.encode(e)
@@ -157,6 +189,7 @@ func (n *Nest) receive(ready chan<- error) {
 		procs := n.procs
 		n.procs = map[uint64]*Process{}
 		n.mu.Unlock()
+		n.cancel()
 		close(n.done)
 		select {
 		case ready <- fmt.Errorf("the init ended before the nest was made: %w", syscall.EIO):
@@ -196,6 +229,7 @@ func (n *Nest) receive(ready chan<- error) {
 			ev := Event{
 				Kind: int(d.uint()), Status: syscall.WaitStatus(d.uint()),
 				User: time.Duration(d.int()), System: time.Duration(d.int()), MaxRSS: d.int(), Left: d.bool(),
+				Group: int(d.int()), Session: d.bool(),
 			}
 			if p != nil {
 				if ev.Kind == Exited {
@@ -204,13 +238,24 @@ func (n *Nest) receive(ready chan<- error) {
 				p.deliver(ev)
 			}
 		case msgDone:
-			seq, errno := d.uint(), syscall.Errno(d.uint())
+			seq, a := d.uint(), answer{syscall.Errno(d.uint()), -1}
 			n.mu.Lock()
 			if c := n.asks[seq]; c != nil {
-				c <- errno // capacity 1, one answer
+				if len(fds) == 1 {
+					a.fd, fds = fds[0], nil
+				}
+				c <- a // capacity 1, one answer
 				delete(n.asks, seq)
 			}
 			n.mu.Unlock()
+		case msgCall:
+			seq, c := d.uint(), Call{TID: n.conn.from, Nr: int(d.uint())}
+			for i := range c.Args {
+				c.Args[i] = d.uint()
+			}
+			if d.err == nil {
+				n.calls.Go(func() { n.call(seq, c) })
+			}
 		case msgLog:
 			n.cfg.Log.Warn("nest", "home", n.cfg.HomeName, "what", d.string())
 		}
@@ -242,37 +287,86 @@ func (n *Nest) process(job uint64) *Process {
 	return n.procs[job]
 }
 
-// ask sends a message that the init answers with an errno.
-func (n *Nest) ask(message func(seq uint64) *encoder) error {
-	answer := make(chan syscall.Errno, 1)
+// call carries out a call and tells the init how it ended.
+func (n *Nest) call(seq uint64, c Call) {
+	r := n.cfg.Call(n.ctx, c)
+	e := newMessage(msgAnswer)
+	e.uint(seq)
+	e.int(r.Value)
+	e.uint(uint64(r.Errno))
+	if r.File == nil {
+		_ = n.conn.write(e) // a nest that is gone needs no answer
+		return
+	}
+	_ = withFDs([]*os.File{r.File}, nil, func(fds []int) error { return n.conn.write(e, fds...) })
+	r.File.Close()
+}
+
+// order sends a message that the init answers with an errno.
+func (n *Nest) order(message func(seq uint64) *encoder) error {
+	f, err := n.ask(message)
+	if f != nil {
+		f.Close()
+	}
+	return err
+}
+
+// ask sends a message that the init answers with an errno or a descriptor.
+func (n *Nest) ask(message func(seq uint64) *encoder) (*os.File, error) {
+	c := make(chan answer, 1)
 	n.mu.Lock()
 	if n.closed {
 		n.mu.Unlock()
-		return syscall.ESRCH
+		return nil, syscall.ESRCH
 	}
 	n.nextSeq++
 	seq := n.nextSeq
-	n.asks[seq] = answer
+	n.asks[seq] = c
 	n.mu.Unlock()
-	if err := n.conn.write(message(seq)); err != nil {
-		return syscall.ESRCH // the init is gone, and all its processes with it
+	err := n.conn.write(message(seq))
+	if err != nil {
+		return nil, syscall.ESRCH // the init is gone, and all its processes with it
 	}
 	t := time.NewTimer(answerTimeout)
 	defer t.Stop()
 	select {
-	case errno := <-answer:
-		if errno != 0 {
-			return errno
-		}
-		return nil
+	case a := <-c:
+		return a.result()
 	case <-n.done:
-		return syscall.ESRCH
+		err = syscall.ESRCH
 	case <-t.C:
-		n.mu.Lock()
-		delete(n.asks, seq)
-		n.mu.Unlock()
-		return syscall.ETIMEDOUT
+		err = syscall.ETIMEDOUT
 	}
+	n.mu.Lock()
+	delete(n.asks, seq)
+	n.mu.Unlock()
+	select {
+	case a := <-c: // it came in this moment
+		return a.result()
+	default:
+		return nil, err
+	}
+}
+
+func (a answer) result() (*os.File, error) {
+	switch {
+	case a.errno != 0:
+		return nil, a.errno
+	case a.fd >= 0:
+		return os.NewFile(uintptr(a.fd), "pidfd"), nil
+	}
+	return nil, nil
+}
+
+// Pidfd gives a descriptor of the process that has the number in the nest: one of its jobs' processes (ESRCH: there is none, or it is a
+// thread). Its number on this host is in /proc/self/fdinfo.
+func (n *Nest) Pidfd(pid int) (*os.File, error) {
+	return n.ask(func(seq uint64) *encoder {
+		e := newMessage(msgPidfd)
+		e.uint(seq)
+		e.int(int64(pid))
+		return e
+	})
 }
 
 // Done is closed when the nest has ended, for whatever reason.
@@ -325,6 +419,7 @@ func (n *Nest) close() error {
 	}
 	n.conn.close()
 	<-n.done
+	n.calls.Wait()
 	n.mu.Lock()
 	if n.pts >= 0 {
 		unix.Close(n.pts)

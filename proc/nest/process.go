@@ -15,7 +15,10 @@ import (
 
 // Spec says everything of a process that is to be started.
 type Spec struct {
-	Pid        int    // its number, as at home; 0: the next of the leased block
+	Pid int // its number, as at home; 0: the next of the leased block
+	// What it has at home: parent, process group, session; 0: what it has here, as the init's child and leader of a group.
+	Parent, Group, Session int
+
 	Exe        string // what execve is called with
 	Argv, Env  []string
 	Cwd        string
@@ -57,6 +60,7 @@ const (
 	Continued            //
 	Exited               // with Status; the last event
 	Lost                 // the nest is gone; the last event
+	Regrouped            // it has moved to Group by setpgid or, with Session, setsid
 )
 
 // Event is one change of a process's state.
@@ -68,6 +72,9 @@ type Event struct {
 	MaxRSS       int64
 	// Left, of Exited: descendants of the process live on. Kill ends them.
 	Left bool
+	// Of Regrouped.
+	Group   int
+	Session bool
 }
 
 // Process is one started process.
@@ -191,7 +198,7 @@ func (p *Process) Events() <-chan Event { return p.events }
 // process, otherwise the signal looks as if sent by kill(2). It waits for the answer of the init; ESRCH: the process
 // has ended.
 func (p *Process) Signal(sig, code int32, value int64, group bool) error {
-	return p.nest.ask(func(seq uint64) *encoder {
+	return p.nest.order(func(seq uint64) *encoder {
 		e := newMessage(msgSignal)
 		e.uint(p.job)
 		e.uint(seq)
@@ -201,6 +208,14 @@ func (p *Process) Signal(sig, code int32, value int64, group bool) error {
 		e.bool(group)
 		return e
 	})
+}
+
+// SetParent says that the process has another parent at home now.
+func (p *Process) SetParent(pid int) error {
+	e := newMessage(msgParent)
+	e.uint(p.job)
+	e.int(int64(pid))
+	return p.nest.conn.write(e)
 }
 
 // Pids gives the numbers on this host of the process and its descendants, as long as it has not ended.
@@ -221,7 +236,7 @@ func (p *Process) Pids() ([]int, error) {
 // Kill ends the process and all its descendants, daemonized ones too, also after the process itself has ended. It
 // returns when the kernel has been told; the end is an event as usual.
 func (p *Process) Kill() error {
-	return p.nest.ask(func(seq uint64) *encoder {
+	return p.nest.order(func(seq uint64) *encoder {
 		e := newMessage(msgKill)
 		e.uint(p.job)
 		e.uint(seq)

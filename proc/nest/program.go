@@ -60,7 +60,7 @@ func (l limits) cut(r Rlimit) Rlimit {
 // descriptors that are not the child's are closed, so that a slow start holds up no other.
 func (s *server) program(spec Spec, slots []slot, fds []int, report int) (*sys.Program, error) {
 	p := &sys.Program{}
-	p.Setpgid()
+	p.Setpgid(s.maker.pass)
 	if err := descriptors(p, slots, fds, report); err != nil {
 		return nil, err
 	}

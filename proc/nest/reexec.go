@@ -1,6 +1,7 @@
 package nest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,8 +36,11 @@ func Reexec(args []string) bool {
 type server struct {
 	conn   *conn
 	groups *groups
-	cursor *cursor
 	limits limits
+	// The maker makes the processes under the filter, numbers are theirs. asks: the daemon carries out what concerns other hosts.
+	maker   *maker
+	numbers *numbers
+	asks    bool
 	// ignored are the signals that whoever started the daemon left ignored: they are not to reach the jobs.
 	ignored uint64
 	abort   int // FUSE abort file, or -1
@@ -44,9 +48,13 @@ type server struct {
 	mu       sync.Mutex // guards what follows; held across clone, so that the reaper knows every child
 	children sync.Cond  // a child has been made
 	jobs     map[uint64]*job
-	byPid    map[int]*job
-	made     int  // children made so far
-	guarding bool // guard is running
+	byPid    map[int]*job // by the number of a process that has not been waited for
+	leads    map[int]*job // by the kernel's group, as long as anything of the job lives
+	made     int          // children made so far
+	sweeping bool         // sweep is running
+	lastAsk  uint64
+	answers  map[uint64]chan result // to what the daemon is asked
+	echoes   map[*echo]struct{}
 }
 
 func runInit() {
@@ -68,6 +76,7 @@ func runInit() {
 		return
 	}
 	srv := &server{conn: c, groups: &groups{dir: fds[0]}, abort: -1, jobs: map[uint64]*job{}, byPid: map[int]*job{}}
+	srv.leads, srv.answers, srv.echoes = map[int]*job{}, map[uint64]chan result{}, map[*echo]struct{}{}
 	srv.children.L = &srv.mu
 	if s.Abort && len(fds) > 1 {
 		srv.abort = fds[1]
@@ -95,9 +104,20 @@ func (s *server) setUp(cfg setup) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.cursor, err = newCursor(t.proc, cfg.PidFirst, cfg.PidLast); err != nil {
+	if s.numbers, err = newNumbers(t.proc, cfg.PidFirst, cfg.PidLast); err != nil {
 		return nil, err
 	}
+	maker, listener, err := newMaker(cfg.PidFirst, cfg.PidLast)
+	if err != nil {
+		return nil, err
+	}
+	s.maker, s.asks = maker, cfg.Asks
+	go func() { // as long as the init lives
+		if err := listener.Each(context.Background(), s.notified); err != nil {
+			s.log("its processes' calls are no longer answered: " + err.Error())
+			os.Exit(1) // or they would wait for ever
+		}
+	}()
 	s.limits, s.ignored = ownLimits(), ownStatus("SigIgn")
 	unix.Umask(0)
 	return t, nil
@@ -114,9 +134,7 @@ func (s *server) ready(t *tree, err error) {
 		return
 	}
 	for _, text := range t.log {
-		l := newMessage(msgLog)
-		l.string(text)
-		_ = s.conn.write(l)
+		s.log(text)
 	}
 	e.uint(0)
 	e.string("")
@@ -125,6 +143,13 @@ func (s *server) ready(t *tree, err error) {
 		fds = append(fds, t.pts)
 	}
 	_ = s.conn.write(e, fds...)
+}
+
+// log tells the daemon something that a person should know.
+func (s *server) log(text string) {
+	l := newMessage(msgLog)
+	l.string(text)
+	_ = s.conn.write(l)
 }
 
 // serve reads orders until the daemon is gone. When it returns the init exits and the kernel ends the nest.
@@ -150,6 +175,23 @@ func (s *server) serve() {
 		case msgKill:
 			id, seq := d.uint(), d.uint()
 			s.done(seq, s.kill(id))
+		case msgParent:
+			id, parent := d.uint(), int(d.int())
+			s.mu.Lock()
+			if j := s.jobs[id]; j != nil {
+				j.parent = parent
+			}
+			s.mu.Unlock()
+		case msgAnswer:
+			seq, r := d.uint(), result{value: d.int(), errno: syscall.Errno(d.uint()), fd: -1}
+			if len(fds) == 1 {
+				r.fd, fds = fds[0], nil
+			}
+			s.answered(seq, r)
+			closeAll(fds)
+		case msgPidfd:
+			seq, pid := d.uint(), int(d.int())
+			s.pidfd(seq, pid)
 		case msgBye:
 			return
 		default:
@@ -161,9 +203,24 @@ func (s *server) serve() {
 	}
 }
 
-func (s *server) done(seq uint64, errno syscall.Errno) {
+// pidfd gives the daemon a process of this nest's jobs.
+func (s *server) pidfd(seq uint64, pid int) {
+	if !s.native(pid) {
+		s.done(seq, syscall.ESRCH)
+		return
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil { // none, or a thread's, for which kernels have different errors
+		s.done(seq, syscall.ESRCH)
+		return
+	}
+	defer unix.Close(fd)
+	s.done(seq, 0, fd)
+}
+
+func (s *server) done(seq uint64, errno syscall.Errno, fds ...int) {
 	e := newMessage(msgDone)
 	e.uint(seq)
 	e.uint(uint64(errno))
-	_ = s.conn.write(e)
+	_ = s.conn.write(e, fds...)
 }

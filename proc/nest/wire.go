@@ -15,8 +15,12 @@ const (
 	msgReady              // init: errno, text; with the nest's /dev/pts
 	msgStarted            // init: job, pid, errno, text of the error or name of the job's cgroup
 	msgEvent              // init: job, kind, status, rusage
-	msgDone               // init: sequence, errno
+	msgDone               // init: sequence, errno; with a descriptor if one was asked for
 	msgLog                // init: text
+	msgCall               // init, with the calling thread as sender: sequence, number, six arguments
+	msgAnswer             // daemon: sequence, value, errno; with a descriptor that is to be the value
+	msgParent             // daemon: job, number of its parent at home
+	msgPidfd              // daemon: sequence, number in the nest
 )
 
 var errWire = errors.New("nest: malformed packet")
@@ -114,6 +118,7 @@ type setup struct {
 	Binds             []Bind
 	PidFirst, PidLast int
 	Abort             bool // a descriptor of the FUSE abort file came along
+	Asks              bool // the daemon answers msgCall
 }
 
 func (s *setup) encode(e *encoder) {
@@ -128,6 +133,7 @@ func (s *setup) encode(e *encoder) {
 	e.int(int64(s.PidFirst))
 	e.int(int64(s.PidLast))
 	e.bool(s.Abort)
+	e.bool(s.Asks)
 }
 
 func decodeSetup(d *decoder) setup {
@@ -135,7 +141,7 @@ func decodeSetup(d *decoder) setup {
 	for range d.length() {
 		s.Binds = append(s.Binds, Bind{Source: d.string(), Target: d.string(), ReadOnly: d.bool()})
 	}
-	s.PidFirst, s.PidLast, s.Abort = int(d.int()), int(d.int()), d.bool()
+	s.PidFirst, s.PidLast, s.Abort, s.Asks = int(d.int()), int(d.int()), d.bool(), d.bool()
 	return s
 }
 
@@ -168,6 +174,9 @@ func (s *Spec) encode(e *encoder, index map[int]int) {
 		e.uint(uint64(g))
 	}
 	e.bool(s.NoNewPrivs)
+	for _, id := range []int{s.Parent, s.Group, s.Session} {
+		e.int(int64(id))
+	}
 	e.uint(uint64(len(s.FDs)))
 	for i, f := range s.FDs {
 		e.int(int64(f.N))
@@ -199,6 +208,7 @@ func decodeSpec(d *decoder) (Spec, []slot) {
 		s.Groups = append(s.Groups, uint32(d.uint()))
 	}
 	s.NoNewPrivs = d.bool()
+	s.Parent, s.Group, s.Session = int(d.int()), int(d.int()), int(d.int())
 	var slots []slot
 	for range d.length() {
 		slots = append(slots, slot{N: int(d.int()), Index: int(d.int()), Path: d.string(), Flags: int(d.int()), Ino: d.uint()})
@@ -213,4 +223,6 @@ func (ev *Event) encode(e *encoder) {
 	e.int(int64(ev.System))
 	e.int(ev.MaxRSS)
 	e.bool(ev.Left)
+	e.int(int64(ev.Group))
+	e.bool(ev.Session)
 }

@@ -1,0 +1,132 @@
+package intercept
+
+import "golang.org/x/sys/unix"
+
+// Nests describes the filter of a nest. In a nest the number says more than the host part: those of the block that was leased to
+// it are its own processes, of which the kernel knows best; 0 is the caller; any other may be at home or anywhere. Notified are the calls
+// about any other, the calls by which a process learns of its parent, group and session, and every fork, so that the
+// numbers that the kernel gives out can be counted.
+type Nests struct {
+	First, Last uint32 // the block
+	// Pass in the third argument of clone3 and setpgid, of which the kernel knows nothing, lets these two go without notice. It is how the
+	// process that answers the notifications makes those it shall answer to, and nobody else can guess it.
+	Pass uint64
+}
+
+// compatForks are what makes a process or a thread in 32-bit programs: fork, clone, vfork, clone3. Nothing else of theirs is looked at.
+var compatForks = []uint32{2, 120, 190, 435}
+
+// argPass is the first argument that neither clone3 nor setpgid has.
+const argPass = 2
+
+// Filter builds the program.
+func (f Nests) Filter() ([]unix.SockFilter, error) {
+	var b builder
+	b.load(offArch)
+	b.skipIf(auditArch, 1+1+1+2*len(compatForks)+1)
+	b.skipIf(compatArch, 1)
+	b.ret(unix.SECCOMP_RET_ALLOW)
+	b.load(offNr)
+	for _, nr := range compatForks {
+		b.skipUnless(nr, 1)
+		b.ret(unix.SECCOMP_RET_USER_NOTIF)
+	}
+	b.ret(unix.SECCOMP_RET_ALLOW)
+	b.load(offNr)
+	if otherNumbers != 0 { // or one could fork by them unseen
+		b.skipBelow(otherNumbers, 1)
+		b.ret(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
+	}
+	notify := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_USER_NOTIF}}
+	always := append([]uint32{unix.SYS_CLONE, unix.SYS_GETPPID, unix.SYS_GETPGID, unix.SYS_GETSID, unix.SYS_SETSID}, moreForks...)
+	for _, nr := range append(always, getpgrp...) {
+		if err := b.rule(nr, notify); err != nil {
+			return nil, err
+		}
+	}
+	for _, nr := range []uint32{unix.SYS_CLONE3, unix.SYS_SETPGID} {
+		if err := b.rule(nr, f.unlessPassed()); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range table() {
+		switch r.nr {
+		case unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_WAIT4, unix.SYS_WAITID, unix.SYS_SETPGID, unix.SYS_GETPGID, unix.SYS_GETSID:
+			continue
+		}
+		if err := b.rule(r.nr, f.body(r)); err != nil {
+			return nil, err
+		}
+	}
+	b.ret(unix.SECCOMP_RET_ALLOW)
+	return b.prog, nil
+}
+
+func (f Nests) unlessPassed() []unix.SockFilter {
+	var b builder
+	b.load(low(argPass))
+	b.skipUnless(uint32(f.Pass), 3)
+	b.load(low(argPass) + 4)
+	b.skipUnless(uint32(f.Pass>>32), 1)
+	b.ret(unix.SECCOMP_RET_ALLOW)
+	b.ret(unix.SECCOMP_RET_USER_NOTIF)
+	return b.prog
+}
+
+func (f Nests) body(r rule) []unix.SockFilter {
+	var b builder
+	if r.which >= 0 {
+		b.load(low(r.which))
+		for _, v := range r.not {
+			b.skipUnless(uint32(v), 1)
+			b.ret(unix.SECCOMP_RET_ALLOW)
+		}
+	}
+	if r.nr == unix.SYS_TGKILL {
+		// The runtime of a Go program, as which the nest's pid 1 makes these processes, interrupts its own threads by it, and cannot wait
+		// for an answer then.
+		b.load(low(0))
+		b.skipUnless(1, 1)
+		b.ret(unix.SECCOMP_RET_ALLOW)
+	}
+	for _, arg := range r.pids {
+		b.load(low(arg))
+		if !r.group { // 0 is the caller
+			b.skipIf(0, 3)
+		}
+		b.skipBelow(f.First, 1)
+		b.skipUpTo(f.Last, 1)
+		b.ret(unix.SECCOMP_RET_USER_NOTIF)
+	}
+	b.ret(unix.SECCOMP_RET_ALLOW)
+	return b.prog
+}
+
+// Fork reports whether a notification of a nest is about making a process or a thread.
+func (n *Notification) Fork() bool {
+	if n.Compat {
+		return true
+	}
+	if n.Nr == unix.SYS_CLONE || n.Nr == unix.SYS_CLONE3 {
+		return true
+	}
+	for _, nr := range moreForks {
+		if n.Nr == int(nr) {
+			return true
+		}
+	}
+	return false
+}
+
+// Getpgrp reports whether a notification of a nest is getpgrp, which not every architecture has.
+func (n *Notification) Getpgrp() bool { return len(getpgrp) > 0 && n.Nr == int(getpgrp[0]) }
+
+// PidArguments gives the arguments of a call that hold pids.
+func PidArguments(nr int) []int {
+	for _, r := range table() {
+		if int(r.nr) == nr {
+			return r.pids
+		}
+	}
+	return nil
+}

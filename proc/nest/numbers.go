@@ -1,0 +1,230 @@
+package nest
+
+import (
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// numbers keeps the numbers that the kernel gives out in this pid name space inside the leased blocks.
+//
+// The kernel gives the next free number after the last one, and when there is none up to pid_max it begins again at 300, which is the
+// home's. So the forks are counted. When the next number is set to the first of a block of which n are free, n forks, and no fewer,
+// whatever ends meanwhile, are safe: each takes the lowest free number ahead, of which there were n. Before they are used up it
+// is set back, and the free ones are counted anew. A fork that was let through and may not have its number yet counts twice: among
+// those free, and as one that will take one.
+type numbers struct {
+	proc    int // root of /proc
+	next    int // ns_last_pid
+	reserve int // for the threads that the init and the kernel (io_uring) make, which nobody can count
+
+	mu      sync.Mutex
+	blocks  []block
+	left    int              // forks until the next look
+	open    map[int]struct{} // threads that were let through and may not have their number yet
+	pending int              // the same of the init's own
+}
+
+type block struct{ first, last int }
+
+// newNumbers sets the name space's pid_max and its next number; proc is its /proc.
+func newNumbers(proc, first, last int) (*numbers, error) {
+	if err := setPidMax(proc, last+1); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Openat(proc, "sys/kernel/ns_last_pid", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("ns_last_pid (needs a kernel with CONFIG_CHECKPOINT_RESTORE): %w", err)
+	}
+	n := &numbers{proc: proc, next: fd, reserve: 16 + runtime.GOMAXPROCS(0), blocks: []block{{first, last}}, open: map[int]struct{}{}}
+	if err := n.set(first); err != nil {
+		return nil, fmt.Errorf("ns_last_pid: %w", err)
+	}
+	n.count()
+	return n, nil
+}
+
+// setPidMax gives the name space its own pid_max.
+func setPidMax(proc, limit int) error {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err
+	}
+	var major, minor int
+	release := unix.ByteSliceToString(u.Release[:])
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return fmt.Errorf("kernel release %q: %w", release, err)
+	}
+	if major > 6 || major == 6 && minor >= 14 {
+		if err := writeAt(proc, "sys/kernel/pid_max", strconv.Itoa(limit)); err != nil {
+			return fmt.Errorf("pid_max of the nest: %w", err)
+		}
+		return nil
+	}
+	// Before 6.14 there is one for all, which is not ours to change.
+	var buf [32]byte
+	fd, err := unix.Openat(proc, "sys/kernel/pid_max", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("pid_max: %w", err)
+	}
+	defer unix.Close(fd)
+	got, err := unix.Pread(fd, buf[:], 0)
+	if err != nil {
+		return fmt.Errorf("pid_max: %w", err)
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(buf[:got]))); err != nil || n < limit {
+		return fmt.Errorf("kernel.pid_max is %d and this kernel (%s, before 6.14) has one for all name spaces: set it to %d: %w", n, release, limit, syscall.ERANGE)
+	}
+	return nil
+}
+
+// leased reports whether a number is of a leased block, which nothing but the nest's own can have.
+func (n *numbers) leased(pid int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, b := range n.blocks {
+		if pid >= b.first && pid <= b.last {
+			return true
+		}
+	}
+	return false
+}
+
+// seen says that a thread has made another call: its last fork is over.
+func (n *numbers) seen(tid int) {
+	n.mu.Lock()
+	delete(n.open, tid)
+	n.mu.Unlock()
+}
+
+// fork counts the fork that a thread is about to make; false: no number is left for it.
+func (n *numbers) fork(tid int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.open, tid)
+	if !n.takeLocked() {
+		return false
+	}
+	n.open[tid] = struct{}{}
+	return true
+}
+
+// own counts a number that the init may use until done is called: for a child whose number the kernel chooses, which there must be (ok),
+// or for a thread more, which there need not be.
+func (n *numbers) own() (done func(), ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ok = n.takeLocked()
+	n.pending++
+	return func() {
+		n.mu.Lock()
+		n.pending--
+		n.mu.Unlock()
+	}, ok
+}
+
+func (n *numbers) takeLocked() bool {
+	if n.left <= 0 {
+		n.count()
+	}
+	if n.left <= 0 {
+		return false
+	}
+	n.left--
+	return true
+}
+
+// countTries is how often, a millisecond apart, the numbers are counted again when forks that are under way could need all that are
+// left.
+const countTries = 5
+
+// count sets the next number to the first of the block that has most free, and left to what is safe from there. The order matters: a fork
+// that is over when it is looked at has its number when they are counted.
+func (n *numbers) count() {
+	for try := 1; ; try++ {
+		for tid := range n.open {
+			if !n.forking(tid) {
+				delete(n.open, tid)
+			}
+		}
+		var best block
+		most := -1
+		for _, b := range n.blocks {
+			if free := n.free(b); free > most {
+				best, most = b, free
+			}
+		}
+		n.left = 0
+		if n.set(best.first) != nil { // it worked at the start
+			return
+		}
+		safe := n.free(best) - len(n.open) - n.pending
+		if safe > 0 {
+			n.left = max(safe-n.reserve, (safe+1)/2)
+			return
+		}
+		if most == 0 || try == countTries {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (n *numbers) set(first int) error {
+	_, err := unix.Pwrite(n.next, []byte(strconv.Itoa(first-1)), 0)
+	return err
+}
+
+// free counts the numbers of a block that are nobody's. A number is also in use as long as it names a group or a session, and there is one
+// call that finds it then too: to make it the owner of an open file.
+func (n *numbers) free(b block) int {
+	free := 0
+	for pid := b.first; pid <= b.last; pid++ {
+		if _, err := unix.FcntlInt(uintptr(n.next), unix.F_SETOWN, pid); err == unix.ESRCH {
+			free++
+		}
+	}
+	_, _ = unix.FcntlInt(uintptr(n.next), unix.F_SETOWN, 0)
+	return free
+}
+
+// forks are the numbers of all calls that fork, of all kinds of programs.
+var forks = map[string]bool{"56": true, "57": true, "58": true, "435": true, "2": true, "120": true, "190": true, "220": true}
+
+// forking reports whether a thread may be inside of a fork. One that is running may be anywhere.
+func (n *numbers) forking(tid int) bool {
+	fd, err := unix.Openat(n.proc, strconv.Itoa(tid)+"/syscall", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err != unix.ENOENT && err != unix.ESRCH
+	}
+	defer unix.Close(fd)
+	var buf [256]byte
+	got, err := unix.Pread(fd, buf[:], 0)
+	if err != nil || got == 0 {
+		return err != unix.ESRCH
+	}
+	nr, _, _ := strings.Cut(strings.TrimSpace(string(buf[:got])), " ")
+	return nr == "running" || forks[nr]
+}
+
+// add takes one more block into use.
+func (n *numbers) add(first, last int) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	limit := last
+	for _, b := range n.blocks {
+		limit = max(limit, b.last)
+	}
+	if err := setPidMax(n.proc, limit+1); err != nil {
+		return err
+	}
+	n.blocks = append(n.blocks, block{first, last})
+	n.left = 0
+	return nil
+}

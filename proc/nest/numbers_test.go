@@ -1,0 +1,128 @@
+package nest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// storm forks and makes threads from many processes at once, as fast as it can, and looks at every number that it gets.
+const storm = `
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int first, last, bad, full;
+static void look(long n) {
+	if (n >= first && n <= last) return;
+	if (n == -1 && errno == EAGAIN) { __sync_fetch_and_add(&full, 1); return; }
+	fprintf(stderr, "number %ld\n", n);
+	bad = 1;
+}
+static void *thread(void *a) { look(syscall(SYS_gettid)); return 0; }
+int main(int argc, char **argv) {
+	first = atoi(argv[1]), last = atoi(argv[2]);
+	int workers = atoi(argv[3]), rounds = atoi(argv[4]), hold = atoi(argv[5]);
+	for (int w = 0; w < workers; w++) {
+		pid_t p = fork();
+		if (p != 0) {
+			look(p);
+			continue;
+		}
+		for (int i = 0; i < rounds; i++) {
+			pid_t held[64];
+			int n = 0;
+			for (int k = 0; k < hold; k++) {
+				pid_t c;
+				switch ((i + k + w) % 3) {
+				case 0: c = fork(); break;
+				case 1: c = vfork(); break;
+				default: c = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+				}
+				if (c == 0) {
+					if (syscall(SYS_getpid) < first || syscall(SYS_getpid) > last) _exit(1);
+					if (k % 4 == 0 && (i + k + w) % 3 == 0) setsid(); // its number stays in use a little longer
+					_exit(0);
+				}
+				look(c);
+				if (c > 0) held[n++] = c;
+			}
+			pthread_t t;
+			int e = pthread_create(&t, 0, thread, 0);
+			if (e == 0) pthread_join(t, 0);
+			else if (e != EAGAIN) bad = 1;
+			while (n > 0) {
+				int st;
+				if (waitpid(held[--n], &st, 0) < 0 || st != 0) bad = 1;
+			}
+		}
+		_exit(bad || (full && !getenv("FULL")));
+	}
+	int st;
+	while (wait(&st) > 0) if (st != 0) bad = 1;
+	printf("%s\n", bad ? "bad" : "good");
+	return bad;
+}`
+
+func buildStorm(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("needs gcc")
+	}
+	dir := t.TempDir()
+	src, bin := filepath.Join(dir, "storm.c"), filepath.Join(dir, "storm")
+	if err := os.WriteFile(src, []byte(storm), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("gcc", "-O2", "-pthread", "-o", bin, src).CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v: %s", err, out)
+	}
+	return bin
+}
+
+// TestStorm: however fast processes fork, in parallel, none gets a number outside of the block; when the block is full they are told so.
+func TestStorm(t *testing.T) {
+	bin := buildStorm(t)
+	for _, c := range []struct {
+		name                  string
+		last                  int
+		workers, rounds, hold string
+		full                  bool // it may be, at times
+	}{
+		{"a block of 1024", 34023, "8", "400", "4", false},
+		{"a small block, mostly in use", 33099, "8", "150", "5", true},
+		{"more than there are", 33063, "8", "10", "40", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := testConfig()
+			cfg.PidFirst, cfg.PidLast = 33000, c.last
+			n := openNest(t, cfg)
+			var wg sync.WaitGroup
+			for i := range 2 {
+				s := base("")
+				s.Exe, s.Argv, s.Pid = bin, []string{"storm", "33000", strconv.Itoa(c.last), c.workers, c.rounds, c.hold}, 4000+i
+				if c.full {
+					s.Env = append(s.Env, "FULL=1")
+				}
+				r := start(t, n, s)
+				wg.Go(func() {
+					if ws, out := r.end(t); ws != 0 || !strings.Contains(out, "good") {
+						t.Errorf("status %#x: %s", int(ws), out)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
