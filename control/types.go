@@ -161,6 +161,7 @@ const (
 	JobStarted   = "started"   // it runs there
 	JobStopped   = "stopped"   // by Signal
 	JobContinued = "continued" //
+	JobRegrouped = "regrouped" // it has moved to the process group Group by setpgid or, if Session is set, setsid
 	JobExited    = "exited"    // with Code, or by Signal when that is not 0
 	JobLost      = "lost"      // its host or the way to it is gone; Reason says why
 )
@@ -176,12 +177,16 @@ type JobEvent struct {
 	User   time.Duration `json:"user,omitempty"`   // CPU time of the job's whole tree, user
 	System time.Duration `json:"system,omitempty"` // and system
 	MaxRSS int64         `json:"max_rss,omitempty"`
+
+	Group   int  `json:"group,omitempty"`
+	Session bool `json:"session,omitempty"`
 }
 
-// JobOrder is what the session says to a job: a signal to pass on.
+// JobOrder is what the session says to a job: a signal to pass on, or that its ghost has another parent now.
 type JobOrder struct {
 	Signal int   `json:"signal"`
 	Code   int32 `json:"code"`            // si_code: SI_KERNEL means the terminal, so the whole process group gets it
 	Value  int64 `json:"value,omitempty"` // si_value, for rt_sigqueueinfo
 	Group  bool  `json:"group,omitempty"` // it was sent to the ghost's whole process group
+	Parent int   `json:"parent,omitempty"`
 }

@@ -27,6 +27,8 @@ const (
 	orderDie    = 2
 	orderStop   = 3
 	orderReexec = 4
+	orderGroup  = 5
+	orderSetsid = 6
 )
 
 // maxPath bounds the path of a Reexec, in bytes; the stub's buffer holds it and 16 more.
@@ -132,6 +134,12 @@ func (g *Ghost) Die(signal int) error {
 
 // Stop stops the ghost by the signal, one of SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU.
 func (g *Ghost) Stop(signal int) error { return g.order(orderStop, signal, 0, "") }
+
+// Setpgid moves the ghost to a process group, or to one of its own if the group is its pid.
+func (g *Ghost) Setpgid(group int) error { return g.order(orderGroup, group, 0, "") }
+
+// Setsid makes the ghost the leader of a session of its own.
+func (g *Ghost) Setsid() error { return g.order(orderSetsid, 0, 0, "") }
 
 // Reexec makes the ghost run its command here after all: path first, then the image it was made of, with the signal mask.
 // The ghost asks for Restore first. Its descriptors, and the exec that follows, are the supervisor's to see to.

@@ -104,6 +104,22 @@ orders:
 	je	stop
 	cmp	eax, 4
 	je	reexec
+	cmp	eax, 5
+	je	group
+	cmp	eax, 6
+	je	session
+	jmp	loop
+
+group:
+	xor	edi, edi		# setpgid(0, group)
+	mov	esi, r14d
+	mov	eax, 109
+	syscall
+	jmp	loop
+
+session:
+	mov	eax, 112		# setsid()
+	syscall
 	jmp	loop
 
 exit:

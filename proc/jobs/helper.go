@@ -176,6 +176,10 @@ func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jo
 				}
 				return
 			}
+			if o.Ppid != 0 {
+				_ = p.SetParent(int(o.Ppid)) // fails only if the nest ends
+				continue
+			}
 			if err := hm.tree.Applied(orders, o.FsSeq); err != nil {
 				continue
 			}
@@ -196,6 +200,8 @@ func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jo
 			_ = send(&jobspb.Event{Kind: jobspb.Event_STOPPED, Signal: int32(ev.Status.StopSignal())})
 		case nest.Continued:
 			_ = send(&jobspb.Event{Kind: jobspb.Event_CONTINUED})
+		case nest.Regrouped:
+			_ = send(&jobspb.Event{Kind: jobspb.Event_REGROUPED, Pgid: uint32(ev.Group), Session: ev.Session})
 		case nest.Exited:
 			if ev.Left {
 				h.leave(hm, x.Session, p) // before the home can know of the end, and end the session
@@ -250,7 +256,7 @@ func (h *Helper) ended(ctx context.Context, hm *home, set FileSet, ev nest.Event
 
 func spec(x *jobspb.Exec, fds []nest.FD) nest.Spec {
 	sp := nest.Spec{
-		Pid: int(x.Pid), Exe: x.Exe, Cwd: x.Cwd, CwdIno: x.CwdIno, Umask: x.Umask, Nice: int(x.Nice), IOPriority: x.IoPrio, TimerSlack: x.TimerSlack,
+		Pid: int(x.Pid), Parent: int(x.Ppid), Group: int(x.Pgid), Session: int(x.Sid), Exe: x.Exe, Cwd: x.Cwd, CwdIno: x.CwdIno, Umask: x.Umask, Nice: int(x.Nice), IOPriority: x.IoPrio, TimerSlack: x.TimerSlack,
 		Argv: stringsOf(x.Argv), Env: stringsOf(x.Env),
 		SigMask: x.SigMask, SigIgnored: x.SigIgnored, Groups: x.Groups, NoNewPrivs: x.NoNewPrivs, FDs: fds,
 	}

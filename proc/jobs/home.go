@@ -67,7 +67,7 @@ type jobKey struct{ session, job uint64 }
 
 // image is what a home keeps of a job so that it can begin again.
 type image struct {
-	exec    *jobspb.Exec
+	exec    *jobspb.Exec // its Ppid is guarded by Home.mu
 	release func() // closes the descriptors; more than once is allowed
 }
 
@@ -234,7 +234,9 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run 
 	if err != nil {
 		return lost(err)
 	}
+	h.mu.Lock()
 	x := proto.CloneOf(img.exec)
+	h.mu.Unlock()
 	x.FsSeq, x.Home = seq, about
 	// Arguments and environment may be megabytes, more than a header should be: they all travel as the body.
 	data, err := proto.Marshal(x)
@@ -263,7 +265,7 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run 
 	go func() {
 		defer close(ordersDone)
 		defer cancel() // the session is gone: so is the job
-		h.orders(ctx, c, order, req.Host, img.exec.Fds)
+		h.orders(ctx, c, order, req.Host, img)
 	}()
 	defer func() {
 		// The reader of orders sits in Receive; an expired deadline wakes it, and the connection ends with us anyway.
@@ -325,7 +327,7 @@ func toGroup(o control.JobOrder) bool {
 }
 
 // orders passes the session's signals on until the session or the job is gone.
-func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.Order) error, to names.Host, fds []byte) {
+func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.Order) error, to names.Host, img *image) {
 	for {
 		var o control.JobOrder
 		files, err := c.Receive(&o)
@@ -333,13 +335,22 @@ func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.O
 		if err != nil {
 			return
 		}
+		if o.Parent != 0 {
+			h.mu.Lock()
+			img.exec.Ppid = uint32(o.Parent)
+			h.mu.Unlock()
+			if order(&jobspb.Order{Ppid: uint32(o.Parent)}) != nil {
+				return
+			}
+			continue
+		}
 		seq, err := h.cfg.Tree.Drain(ctx, to)
 		if err != nil {
 			return
 		}
 		out := &jobspb.Order{Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: toGroup(o), FsSeq: seq}
 		if o.Signal == int(unix.SIGWINCH) {
-			if rows, cols, ok := h.cfg.Files.Winsize(fds); ok {
+			if rows, cols, ok := h.cfg.Files.Winsize(img.exec.Fds); ok {
 				out.Rows, out.Cols = uint32(rows), uint32(cols)
 			}
 		}
@@ -353,11 +364,12 @@ func event(host names.Host, ev *jobspb.Event) control.JobEvent {
 	kinds := map[jobspb.Event_Kind]string{
 		jobspb.Event_STARTED: control.JobStarted, jobspb.Event_STOPPED: control.JobStopped,
 		jobspb.Event_CONTINUED: control.JobContinued, jobspb.Event_EXITED: control.JobExited,
-		jobspb.Event_REFUSED: control.JobRefused,
+		jobspb.Event_REFUSED: control.JobRefused, jobspb.Event_REGROUPED: control.JobRegrouped,
 	}
 	return control.JobEvent{
 		Kind: kinds[ev.Kind], Host: host, Code: int(ev.Code), Signal: int(ev.Signal), Core: ev.Core, Reason: ev.Reason,
 		User: time.Duration(ev.UserNs), System: time.Duration(ev.SystemNs), MaxRSS: ev.MaxRss,
+		Group: int(ev.Pgid), Session: ev.Session,
 	}
 }
 

@@ -35,6 +35,9 @@ type status struct {
 	capEff     uint64
 	noNewPrivs bool
 	filters    int
+	parent     uint32
+	group      uint32
+	session    uint32
 }
 
 // readImage reads all that makes the stopped process pid what it is from /proc, so that nobody can claim anything. who
@@ -66,6 +69,7 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 	x := &jobspb.Exec{
 		Pid: uint32(pid), Umask: st.umask, SigMask: st.blocked, SigIgnored: st.ignored,
 		Uids: st.uids, Gids: st.gids, Groups: st.groups, NoNewPrivs: st.noNewPrivs,
+		Ppid: st.parent, Pgid: st.group, Sid: st.session,
 	}
 	if x.Exe, err = existing(dir + "/exe"); err != nil {
 		return nil, err
@@ -280,8 +284,23 @@ func (st *status) set(key, value string) (err error) {
 		st.noNewPrivs = value == "1"
 	case "Seccomp_filters":
 		st.filters, err = strconv.Atoi(value)
+	case "PPid":
+		st.parent, err = first(value)
+	case "NSpgid":
+		st.group, err = first(value)
+	case "NSsid":
+		st.session, err = first(value)
 	}
 	return err
+}
+
+// first gives the first of numbers that are one for each pid name space: the outermost, ours.
+func first(s string) (uint32, error) {
+	ns, err := numbers(s)
+	if err != nil || len(ns) == 0 {
+		return 0, err
+	}
+	return ns[0], nil
 }
 
 func numbers(s string) ([]uint32, error) {

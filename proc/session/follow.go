@@ -72,6 +72,12 @@ func (r *remoteJob) events() control.JobEvent {
 			r.stop(ev.Signal)
 		case control.JobContinued:
 			r.cont()
+		case control.JobRegrouped: // what the kernel refuses here it would have refused there
+			if ev.Session {
+				_ = r.ghost.Setsid()
+			} else {
+				_ = r.ghost.Setpgid(ev.Group)
+			}
 		case control.JobExited:
 			return ev
 		case control.JobLost, control.JobRefused:

@@ -43,6 +43,7 @@ type remoteJob struct {
 	mask  uint64        // signals it blocked
 	fds   []ghost.FD    // its descriptors, kept while it may have to come back
 
+	parent  int          // of the ghost, as the job knows it; guarded by mu
 	counted [65]uint32 // by signal: how often its group had got it when the ghost got one last; forward's alone
 
 	mu      sync.Mutex // guards what follows
@@ -98,6 +99,10 @@ func (s *supervisor) take(n *intercept.Notification, j *job) *remoteJob {
 		err = stays(place.ReasonSpreader)
 	}
 	var conn *control.Conn
+	parent := 0
+	if st, err := readStat(held.Pid); err == nil {
+		parent = st.ppid // before the daemon looks
+	}
 	if err == nil {
 		conn, err = s.capture(j, fds)
 	}
@@ -107,7 +112,7 @@ func (s *supervisor) take(n *intercept.Notification, j *job) *remoteJob {
 		held.Release()
 		return nil
 	}
-	r, err := s.convert(held, j, fds, conn)
+	r, err := s.convert(held, j, fds, conn, parent)
 	if err != nil {
 		conn.Close()
 		ghost.CloseAll(fds)
@@ -176,7 +181,7 @@ func exchange(conn *control.Conn, req control.ExecRequest, files []*os.File) (co
 }
 
 // convert makes the ghost; on an error the process is still held.
-func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *control.Conn) (*remoteJob, error) {
+func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *control.Conn, parent int) (*remoteJob, error) {
 	exe, err := os.Readlink("/proc/" + strconv.Itoa(held.Pid) + "/exe")
 	if err != nil {
 		exe = "/proc/self/exe"
@@ -185,7 +190,7 @@ func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *con
 	if err != nil {
 		return nil, err
 	}
-	r := &remoteJob{job: j, s: s, ghost: g, gone: make(chan struct{}), back: make(chan struct{}), exe: exe, mask: held.Mask, conn: conn}
+	r := &remoteJob{job: j, s: s, ghost: g, gone: make(chan struct{}), back: make(chan struct{}), exe: exe, mask: held.Mask, conn: conn, parent: parent}
 	for sig := 1; sig < len(r.counted); sig++ {
 		r.counted[sig] = s.witness.counts.Of(sig)
 	}
@@ -206,6 +211,7 @@ func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *con
 	if !j.again {
 		ghost.CloseAll(fds)
 	}
+	r.reparented() // perhaps meanwhile
 	return r, nil
 }
 
@@ -244,6 +250,21 @@ func (r *remoteJob) order(o control.JobOrder) {
 	r.mu.Unlock()
 	if conn != nil {
 		_ = conn.Send(o) // a connection that is gone is seen where events are read
+	}
+}
+
+// reparented tells the job if its ghost has another parent than it knows of.
+func (r *remoteJob) reparented() {
+	st, err := readStat(r.pid)
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	was := r.parent
+	r.parent = st.ppid
+	r.mu.Unlock()
+	if was != st.ppid {
+		r.order(control.JobOrder{Parent: st.ppid})
 	}
 }
 

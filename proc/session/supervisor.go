@@ -86,7 +86,11 @@ func (s *supervisor) spread(pid int, image string, is bool) {
 	s.spreaders[pid] = sp
 	s.mu.Unlock()
 	s.wg.Go(func() {
-		_ = awaitExit(s.ctx, pidfd) // the session's end is as good
+		if awaitExit(s.ctx, pidfd) == nil { // the session's end is as good
+			for _, r := range s.allGhosts() {
+				r.reparented()
+			}
+		}
 		s.mu.Lock()
 		if s.spreaders[pid] == sp {
 			s.forgetSpreaderLocked(pid)

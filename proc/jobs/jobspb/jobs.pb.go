@@ -30,6 +30,7 @@ const (
 	Event_STOPPED   Event_Kind = 3
 	Event_CONTINUED Event_Kind = 4
 	Event_EXITED    Event_Kind = 5
+	Event_REGROUPED Event_Kind = 6 // it has moved to another process group or session
 )
 
 // Enum value maps for Event_Kind.
@@ -41,6 +42,7 @@ var (
 		3: "STOPPED",
 		4: "CONTINUED",
 		5: "EXITED",
+		6: "REGROUPED",
 	}
 	Event_Kind_value = map[string]int32{
 		"NONE":      0,
@@ -49,6 +51,7 @@ var (
 		"STOPPED":   3,
 		"CONTINUED": 4,
 		"EXITED":    5,
+		"REGROUPED": 6,
 	}
 )
 
@@ -104,6 +107,9 @@ type Exec struct {
 	CwdIno        uint64                 `protobuf:"varint,20,opt,name=cwd_ino,json=cwdIno,proto3" json:"cwd_ino,omitempty"`             // inode number of cwd at home, of which the low 48 bits count
 	IoPrio        uint32                 `protobuf:"varint,21,opt,name=io_prio,json=ioPrio,proto3" json:"io_prio,omitempty"`             // as ioprio_get gives it: class and level; 0: none was set
 	TimerSlack    uint64                 `protobuf:"varint,22,opt,name=timer_slack,json=timerSlack,proto3" json:"timer_slack,omitempty"` // ns
+	Ppid          uint32                 `protobuf:"varint,23,opt,name=ppid,proto3" json:"ppid,omitempty"`                               // parent, process group and session at home; 0: none that the home can name
+	Pgid          uint32                 `protobuf:"varint,24,opt,name=pgid,proto3" json:"pgid,omitempty"`
+	Sid           uint32                 `protobuf:"varint,25,opt,name=sid,proto3" json:"sid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -292,6 +298,27 @@ func (x *Exec) GetTimerSlack() uint64 {
 	return 0
 }
 
+func (x *Exec) GetPpid() uint32 {
+	if x != nil {
+		return x.Ppid
+	}
+	return 0
+}
+
+func (x *Exec) GetPgid() uint32 {
+	if x != nil {
+		return x.Pgid
+	}
+	return 0
+}
+
+func (x *Exec) GetSid() uint32 {
+	if x != nil {
+		return x.Sid
+	}
+	return 0
+}
+
 // Home says what a helper must know to make the nest of a home.
 type Home struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -423,6 +450,7 @@ type Order struct {
 	FsSeq         uint64                 `protobuf:"varint,5,opt,name=fs_seq,json=fsSeq,proto3" json:"fs_seq,omitempty"`
 	Rows          uint32                 `protobuf:"varint,6,opt,name=rows,proto3" json:"rows,omitempty"` // with SIGWINCH: the new size of the job's terminal
 	Cols          uint32                 `protobuf:"varint,7,opt,name=cols,proto3" json:"cols,omitempty"`
+	Ppid          uint32                 `protobuf:"varint,8,opt,name=ppid,proto3" json:"ppid,omitempty"` // not 0: no signal, but another parent at home
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -506,6 +534,13 @@ func (x *Order) GetCols() uint32 {
 	return 0
 }
 
+func (x *Order) GetPpid() uint32 {
+	if x != nil {
+		return x.Ppid
+	}
+	return 0
+}
+
 // Event goes from the helper to the home.
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -517,6 +552,8 @@ type Event struct {
 	UserNs        int64                  `protobuf:"varint,6,opt,name=user_ns,json=userNs,proto3" json:"user_ns,omitempty"`
 	SystemNs      int64                  `protobuf:"varint,7,opt,name=system_ns,json=systemNs,proto3" json:"system_ns,omitempty"`
 	MaxRss        int64                  `protobuf:"varint,8,opt,name=max_rss,json=maxRss,proto3" json:"max_rss,omitempty"` // bytes
+	Pgid          uint32                 `protobuf:"varint,9,opt,name=pgid,proto3" json:"pgid,omitempty"`                   // of REGROUPED
+	Session       bool                   `protobuf:"varint,10,opt,name=session,proto3" json:"session,omitempty"`            // of REGROUPED: by setsid
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,12 +644,26 @@ func (x *Event) GetMaxRss() int64 {
 	return 0
 }
 
+func (x *Event) GetPgid() uint32 {
+	if x != nil {
+		return x.Pgid
+	}
+	return 0
+}
+
+func (x *Event) GetSession() bool {
+	if x != nil {
+		return x.Session
+	}
+	return false
+}
+
 var File_jobs_proto protoreflect.FileDescriptor
 
 const file_jobs_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"jobs.proto\x12\fonehost.jobs\"\xaa\x04\n" +
+	"jobs.proto\x12\fonehost.jobs\"\xe4\x04\n" +
 	"\x04Exec\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\x04R\x03job\x12\x10\n" +
@@ -639,7 +690,10 @@ const file_jobs_proto_rawDesc = "" +
 	"\acwd_ino\x18\x14 \x01(\x04R\x06cwdIno\x12\x17\n" +
 	"\aio_prio\x18\x15 \x01(\rR\x06ioPrio\x12\x1f\n" +
 	"\vtimer_slack\x18\x16 \x01(\x04R\n" +
-	"timerSlack\"Z\n" +
+	"timerSlack\x12\x12\n" +
+	"\x04ppid\x18\x17 \x01(\rR\x04ppid\x12\x12\n" +
+	"\x04pgid\x18\x18 \x01(\rR\x04pgid\x12\x10\n" +
+	"\x03sid\x18\x19 \x01(\rR\x03sid\"Z\n" +
 	"\x04Home\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x1b\n" +
 	"\tpid_first\x18\x02 \x01(\rR\bpidFirst\x12\x19\n" +
@@ -647,7 +701,7 @@ const file_jobs_proto_rawDesc = "" +
 	"\x06Rlimit\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\rR\bresource\x12\x10\n" +
 	"\x03cur\x18\x02 \x01(\x06R\x03cur\x12\x10\n" +
-	"\x03max\x18\x03 \x01(\x06R\x03max\"\x9e\x01\n" +
+	"\x03max\x18\x03 \x01(\x06R\x03max\"\xb2\x01\n" +
 	"\x05Order\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\x05R\x06signal\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x14\n" +
@@ -655,7 +709,8 @@ const file_jobs_proto_rawDesc = "" +
 	"\x05group\x18\x04 \x01(\bR\x05group\x12\x15\n" +
 	"\x06fs_seq\x18\x05 \x01(\x04R\x05fsSeq\x12\x12\n" +
 	"\x04rows\x18\x06 \x01(\rR\x04rows\x12\x12\n" +
-	"\x04cols\x18\a \x01(\rR\x04cols\"\xb0\x02\n" +
+	"\x04cols\x18\a \x01(\rR\x04cols\x12\x12\n" +
+	"\x04ppid\x18\b \x01(\rR\x04ppid\"\xed\x02\n" +
 	"\x05Event\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.onehost.jobs.Event.KindR\x04kind\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x16\n" +
@@ -664,7 +719,10 @@ const file_jobs_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x17\n" +
 	"\auser_ns\x18\x06 \x01(\x03R\x06userNs\x12\x1b\n" +
 	"\tsystem_ns\x18\a \x01(\x03R\bsystemNs\x12\x17\n" +
-	"\amax_rss\x18\b \x01(\x03R\x06maxRss\"R\n" +
+	"\amax_rss\x18\b \x01(\x03R\x06maxRss\x12\x12\n" +
+	"\x04pgid\x18\t \x01(\rR\x04pgid\x12\x18\n" +
+	"\asession\x18\n" +
+	" \x01(\bR\asession\"a\n" +
 	"\x04Kind\x12\b\n" +
 	"\x04NONE\x10\x00\x12\v\n" +
 	"\aREFUSED\x10\x01\x12\v\n" +
@@ -672,7 +730,8 @@ const file_jobs_proto_rawDesc = "" +
 	"\aSTOPPED\x10\x03\x12\r\n" +
 	"\tCONTINUED\x10\x04\x12\n" +
 	"\n" +
-	"\x06EXITED\x10\x05B-Z+github.com/onehost/onehost/proc/jobs/jobspbb\x06proto3"
+	"\x06EXITED\x10\x05\x12\r\n" +
+	"\tREGROUPED\x10\x06B-Z+github.com/onehost/onehost/proc/jobs/jobspbb\x06proto3"
 
 var (
 	file_jobs_proto_rawDescOnce sync.Once
