@@ -68,7 +68,7 @@ type jobKey struct{ session, job uint64 }
 // image is what a home keeps of a job so that it can begin again.
 type image struct {
 	exec    *jobspb.Exec // its Ppid is guarded by Home.mu
-	release func() // closes the descriptors; more than once is allowed
+	release func()       // closes the descriptors; more than once is allowed
 }
 
 // NewHome makes the home's end.

@@ -126,8 +126,40 @@ type echo struct {
 	came chan struct{} // closed by echoed
 }
 
-// echoTime bounds the wait for it: a member that ignores the signal at home gets none.
-const echoTime = 100 * time.Millisecond
+// Bounds of the wait for it, which takes as long as a message to the home and back, and how often the caller is looked at meanwhile: not
+// every such signal comes by way of the init.
+const (
+	echoTime  = 100 * time.Millisecond
+	echoEvery = 500 * time.Microsecond
+)
+
+// await returns when the signal has come to the caller.
+func (s *server) await(tid int, e *echo) {
+	t := time.NewTicker(echoEvery)
+	defer t.Stop()
+	for end := time.Now().Add(echoTime); time.Now().Before(end) && !s.has(tid, e.sig); {
+		select {
+		case <-e.came:
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// has reports whether a signal is waiting for a thread, or is ignored and never will be.
+func (s *server) has(tid, sig int) bool {
+	for line := range strings.Lines(s.proc(tid, "status")) {
+		key, value, _ := strings.Cut(line, ":")
+		switch key {
+		case "SigPnd", "ShdPnd", "SigIgn":
+			set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			if err == nil && set&(1<<(sig-1)) != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // echoedLocked says that a signal has gone to the job's group.
 func (s *server) echoedLocked(j *job, sig int) {
@@ -165,6 +197,7 @@ func (s *server) ask(n *intercept.Notification, args [6]uint64) result {
 	s.mu.Unlock()
 	e := newMessage(msgCall)
 	e.uint(seq)
+	e.uint(uint64(s.leader(n.TID)))
 	e.uint(uint64(n.Nr))
 	for _, a := range args {
 		e.uint(a)
@@ -201,25 +234,10 @@ func (s *server) finish(n *intercept.Notification, r result, e *echo) {
 		f.Close()
 	default:
 		if e != nil {
-			t := time.NewTimer(echoTime)
-			defer t.Stop()
-			select {
-			case <-e.came:
-			case <-t.C:
-			}
+			s.await(n.TID, e)
 		}
 		n.Return(r.value)
 	}
-}
-
-// status reads one field of /proc/PID/status of a process or thread of the nest.
-func (s *server) status(tid int, field string) string {
-	for line := range strings.Lines(s.proc(tid, "status")) {
-		if v, ok := strings.CutPrefix(line, field+":"); ok {
-			return strings.TrimSpace(v)
-		}
-	}
-	return ""
 }
 
 // proc reads a file of /proc/PID, as much of it as a page holds; "" if the process is gone.

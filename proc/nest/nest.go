@@ -50,6 +50,7 @@ type Bind struct {
 // Call is a system call about a process that is not in the nest. It lasts as long as Call takes.
 type Call struct {
 	TID  int // the calling thread, by its number on this host
+	Pid  int // its process, by its number in the nest, which is the home's
 	Nr   int
 	Args [6]uint64 // with the group of kill(0) put in, as at home
 }
@@ -78,17 +79,11 @@ type Nest struct {
 	nextJob uint64
 	nextSeq uint64
 	procs   map[uint64]*Process
-	asks    map[uint64]chan answer
+	asks    map[uint64]chan syscall.Errno
 
 	ctx    context.Context // of calls: as long as the nest lives
 	cancel context.CancelFunc
 	calls  sync.WaitGroup
-}
-
-// answer is the init's to an order.
-type answer struct {
-	errno syscall.Errno
-	fd    int // or -1
 }
 
 // Open makes a nest. It returns when the nest can take processes; it needs root, a kernel of 6.14 or later (pid_max of its own
@@ -107,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Nest, error) {
 	}
 	n := &Nest{
 		cfg: cfg, group: g, pts: -1, done: make(chan struct{}), gone: make(chan struct{}),
-		procs: map[uint64]*Process{}, asks: map[uint64]chan answer{},
+		procs: map[uint64]*Process{}, asks: map[uint64]chan syscall.Errno{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.spawn(); err != nil {
@@ -238,18 +233,15 @@ func (n *Nest) receive(ready chan<- error) {
 				p.deliver(ev)
 			}
 		case msgDone:
-			seq, a := d.uint(), answer{syscall.Errno(d.uint()), -1}
+			seq, errno := d.uint(), syscall.Errno(d.uint())
 			n.mu.Lock()
 			if c := n.asks[seq]; c != nil {
-				if len(fds) == 1 {
-					a.fd, fds = fds[0], nil
-				}
-				c <- a // capacity 1, one answer
+				c <- errno // capacity 1, one answer
 				delete(n.asks, seq)
 			}
 			n.mu.Unlock()
 		case msgCall:
-			seq, c := d.uint(), Call{TID: n.conn.from, Nr: int(d.uint())}
+			seq, c := d.uint(), Call{TID: n.conn.from, Pid: int(d.uint()), Nr: int(d.uint())}
 			for i := range c.Args {
 				c.Args[i] = d.uint()
 			}
@@ -302,71 +294,37 @@ func (n *Nest) call(seq uint64, c Call) {
 	r.File.Close()
 }
 
-// order sends a message that the init answers with an errno.
-func (n *Nest) order(message func(seq uint64) *encoder) error {
-	f, err := n.ask(message)
-	if f != nil {
-		f.Close()
-	}
-	return err
-}
-
-// ask sends a message that the init answers with an errno or a descriptor.
-func (n *Nest) ask(message func(seq uint64) *encoder) (*os.File, error) {
-	c := make(chan answer, 1)
+// ask sends a message that the init answers with an errno.
+func (n *Nest) ask(message func(seq uint64) *encoder) error {
+	answer := make(chan syscall.Errno, 1)
 	n.mu.Lock()
 	if n.closed {
 		n.mu.Unlock()
-		return nil, syscall.ESRCH
+		return syscall.ESRCH
 	}
 	n.nextSeq++
 	seq := n.nextSeq
-	n.asks[seq] = c
+	n.asks[seq] = answer
 	n.mu.Unlock()
-	err := n.conn.write(message(seq))
-	if err != nil {
-		return nil, syscall.ESRCH // the init is gone, and all its processes with it
+	if err := n.conn.write(message(seq)); err != nil {
+		return syscall.ESRCH // the init is gone, and all its processes with it
 	}
 	t := time.NewTimer(answerTimeout)
 	defer t.Stop()
 	select {
-	case a := <-c:
-		return a.result()
+	case errno := <-answer:
+		if errno != 0 {
+			return errno
+		}
+		return nil
 	case <-n.done:
-		err = syscall.ESRCH
+		return syscall.ESRCH
 	case <-t.C:
-		err = syscall.ETIMEDOUT
+		n.mu.Lock()
+		delete(n.asks, seq)
+		n.mu.Unlock()
+		return syscall.ETIMEDOUT
 	}
-	n.mu.Lock()
-	delete(n.asks, seq)
-	n.mu.Unlock()
-	select {
-	case a := <-c: // it came in this moment
-		return a.result()
-	default:
-		return nil, err
-	}
-}
-
-func (a answer) result() (*os.File, error) {
-	switch {
-	case a.errno != 0:
-		return nil, a.errno
-	case a.fd >= 0:
-		return os.NewFile(uintptr(a.fd), "pidfd"), nil
-	}
-	return nil, nil
-}
-
-// Pidfd gives a descriptor of the process that has the number in the nest: one of its jobs' processes (ESRCH: there is none, or it is a
-// thread). Its number on this host is in /proc/self/fdinfo.
-func (n *Nest) Pidfd(pid int) (*os.File, error) {
-	return n.ask(func(seq uint64) *encoder {
-		e := newMessage(msgPidfd)
-		e.uint(seq)
-		e.int(int64(pid))
-		return e
-	})
 }
 
 // Done is closed when the nest has ended, for whatever reason.

@@ -198,7 +198,7 @@ func (p *Process) Events() <-chan Event { return p.events }
 // process, otherwise the signal looks as if sent by kill(2). It waits for the answer of the init; ESRCH: the process
 // has ended.
 func (p *Process) Signal(sig, code int32, value int64, group bool) error {
-	return p.nest.order(func(seq uint64) *encoder {
+	return p.nest.ask(func(seq uint64) *encoder {
 		e := newMessage(msgSignal)
 		e.uint(p.job)
 		e.uint(seq)
@@ -236,7 +236,7 @@ func (p *Process) Pids() ([]int, error) {
 // Kill ends the process and all its descendants, daemonized ones too, also after the process itself has ended. It
 // returns when the kernel has been told; the end is an event as usual.
 func (p *Process) Kill() error {
-	return p.nest.order(func(seq uint64) *encoder {
+	return p.nest.ask(func(seq uint64) *encoder {
 		e := newMessage(msgKill)
 		e.uint(p.job)
 		e.uint(seq)

@@ -189,9 +189,6 @@ func (s *server) serve() {
 			}
 			s.answered(seq, r)
 			closeAll(fds)
-		case msgPidfd:
-			seq, pid := d.uint(), int(d.int())
-			s.pidfd(seq, pid)
 		case msgBye:
 			return
 		default:
@@ -203,24 +200,9 @@ func (s *server) serve() {
 	}
 }
 
-// pidfd gives the daemon a process of this nest's jobs.
-func (s *server) pidfd(seq uint64, pid int) {
-	if !s.native(pid) {
-		s.done(seq, syscall.ESRCH)
-		return
-	}
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil { // none, or a thread's, for which kernels have different errors
-		s.done(seq, syscall.ESRCH)
-		return
-	}
-	defer unix.Close(fd)
-	s.done(seq, 0, fd)
-}
-
-func (s *server) done(seq uint64, errno syscall.Errno, fds ...int) {
+func (s *server) done(seq uint64, errno syscall.Errno) {
 	e := newMessage(msgDone)
 	e.uint(seq)
 	e.uint(uint64(errno))
-	_ = s.conn.write(e, fds...)
+	_ = s.conn.write(e)
 }

@@ -26,19 +26,26 @@ func (j *job) seen() int {
 
 // process gives the job whose process a thread belongs to; nil: it is a descendant's.
 func (s *server) process(tid int) *job {
-	s.mu.Lock()
-	j := s.byPid[tid]
-	s.mu.Unlock()
-	if j != nil || unix.Tgkill(tid, tid, 0) == nil { // a leader
-		return j
-	}
-	pid, err := strconv.Atoi(s.status(tid, "Tgid"))
-	if err != nil {
-		return nil
-	}
+	pid := s.leader(tid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.byPid[pid]
+}
+
+// leader gives the process that a thread belongs to; 0 if it is gone.
+func (s *server) leader(tid int) int {
+	if unix.Tgkill(tid, tid, 0) == nil {
+		return tid
+	}
+	for line := range strings.Lines(s.proc(tid, "status")) {
+		if v, ok := strings.CutPrefix(line, "Tgid:"); ok {
+			pid, err := strconv.Atoi(strings.TrimSpace(v))
+			if err == nil {
+				return pid
+			}
+		}
+	}
+	return 0
 }
 
 func (s *server) getppid(n *intercept.Notification) {

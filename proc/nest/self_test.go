@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -198,54 +199,36 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// TestGroupSignal: a signal to its own group comes back from the home before kill returns.
+// TestGroupSignal: a signal to its own group comes back from the home before kill returns, by whichever way.
 func TestGroupSignal(t *testing.T) {
-	c := &caller{}
-	cfg := testConfig()
-	cfg.Call = c.call
-	n := openNest(t, cfg)
-	ready := make(chan *run, 1)
-	c.do = func(call Call) Result {
-		r := <-ready
-		go func() { // the ghost gets it some time later
-			if err := r.Signal(int32(call.Args[1]), 0, 0, true); err != nil {
-				t.Error(err)
+	for _, byInit := range []bool{true, false} {
+		c := &caller{}
+		cfg := testConfig()
+		cfg.Call = c.call
+		n := openNest(t, cfg)
+		ready := make(chan *run, 1)
+		c.do = func(call Call) Result {
+			r := <-ready
+			go func() { // the ghost gets it some time later
+				var err error
+				if time.Sleep(3 * time.Millisecond); byInit {
+					err = r.Signal(int32(call.Args[1]), 0, 0, true)
+				} else {
+					err = unix.Kill(call.TID, syscall.Signal(call.Args[1]))
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}()
+			if call.Pid != r.Pid {
+				t.Errorf("caller %d, want %d", call.Pid, r.Pid)
 			}
-		}()
-		return Result{}
-	}
-	r := start(t, n, python(t, atHome(), "got=[]\nsignal.signal(10, lambda *a: got.append(1))\nos.kill(0, 10); print(len(got))"))
-	ready <- r
-	if ws, out := r.end(t); ws != 0 || out != "1\n" {
-		t.Errorf("%q, status %#x", out, int(ws))
-	}
-}
-
-// TestPidfd: the daemon finds a process of the nest by its number there.
-func TestPidfd(t *testing.T) {
-	n := openNest(t, testConfig())
-	s := atHome("exec sleep 60")
-	r := start(t, n, s)
-	f, err := n.Pidfd(777)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	pids, err := r.Pids()
-	if err != nil || len(pids) != 1 {
-		t.Fatal(pids, err)
-	}
-	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(f.Fd())))
-	if err != nil || !strings.Contains(string(info), fmt.Sprintf("Pid:\t%d\n", pids[0])) {
-		t.Errorf("%s, %v: want %d", info, err, pids[0])
-	}
-	for _, pid := range []int{1, 2, 778, 40000, -1, 0} {
-		if f, err := n.Pidfd(pid); err != syscall.ESRCH {
-			t.Errorf("%d: %v, %v; want ESRCH", pid, f, err)
+			return Result{}
+		}
+		r := start(t, n, python(t, atHome(), "got=[]\nsignal.signal(10, lambda *a: got.append(1))\nos.kill(0, 10); print(len(got))"))
+		ready <- r
+		if ws, out := r.end(t); ws != 0 || out != "1\n" {
+			t.Errorf("by the init %v: %q, status %#x", byInit, out, int(ws))
 		}
 	}
-	if err := r.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	r.end(t)
 }

@@ -15,12 +15,11 @@ const (
 	msgReady              // init: errno, text; with the nest's /dev/pts
 	msgStarted            // init: job, pid, errno, text of the error or name of the job's cgroup
 	msgEvent              // init: job, kind, status, rusage
-	msgDone               // init: sequence, errno; with a descriptor if one was asked for
+	msgDone               // init: sequence, errno
 	msgLog                // init: text
-	msgCall               // init, with the calling thread as sender: sequence, number, six arguments
+	msgCall               // init, with the calling thread as sender: sequence, number of its process in the nest, of the call, six arguments
 	msgAnswer             // daemon: sequence, value, errno; with a descriptor that is to be the value
 	msgParent             // daemon: job, number of its parent at home
-	msgPidfd              // daemon: sequence, number in the nest
 )
 
 var errWire = errors.New("nest: malformed packet")

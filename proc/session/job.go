@@ -43,7 +43,7 @@ type remoteJob struct {
 	mask  uint64        // signals it blocked
 	fds   []ghost.FD    // its descriptors, kept while it may have to come back
 
-	parent  int          // of the ghost, as the job knows it; guarded by mu
+	parent  int        // of the ghost, as the job knows it; guarded by mu
 	counted [65]uint32 // by signal: how often its group had got it when the ghost got one last; forward's alone
 
 	mu      sync.Mutex // guards what follows
