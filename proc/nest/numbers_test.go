@@ -75,14 +75,15 @@ int main(int argc, char **argv) {
 	return bad;
 }`
 
-func buildStorm(t *testing.T) string {
+// compile makes a program of C.
+func compile(t *testing.T, text string) string {
 	t.Helper()
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip("needs gcc")
 	}
 	dir := t.TempDir()
-	src, bin := filepath.Join(dir, "storm.c"), filepath.Join(dir, "storm")
-	if err := os.WriteFile(src, []byte(storm), 0o600); err != nil {
+	src, bin := filepath.Join(dir, "program.c"), filepath.Join(dir, "program")
+	if err := os.WriteFile(src, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("gcc", "-O2", "-pthread", "-o", bin, src).CombinedOutput(); err != nil {
@@ -93,7 +94,7 @@ func buildStorm(t *testing.T) string {
 
 // TestStorm: however fast processes fork, in parallel, none gets a number outside of the block; when the block is full they are told so.
 func TestStorm(t *testing.T) {
-	bin := buildStorm(t)
+	bin := compile(t, storm)
 	for _, c := range []struct {
 		name                  string
 		last                  int
