@@ -40,7 +40,7 @@
 // devices are made anew: its terminals are those of its own devpts (PTMX), never the home's.
 //
 // What no answer reaches: numbers that the kernel itself puts somewhere, as si_pid of a signal from outside of the nest (0), SO_PEERCRED
-// of the daemon, tcgetpgrp; wait for a group of the home's number (the kernel knows it by the job's own); a job's process
+// of the daemon, tcgetpgrp, and all of /proc; wait for a group of the home's number (the kernel knows it by the job's own); a job's process
 // that has called setsid cannot acquire a controlling terminal.
 //
 // Lock order, in the init: server.mu, then groups.mu or numbers.mu. server.mu is held across clone, never across I/O on the socket. Nothing

@@ -232,3 +232,42 @@ func TestGroupSignal(t *testing.T) {
 		}
 	}
 }
+
+// TestShellJobs: programs that make groups and sessions do here what they do anywhere.
+func TestShellJobs(t *testing.T) {
+	n := openNest(t, testConfig())
+	for _, c := range []struct{ name, script, want string }{
+		{"job control", "set -m; sleep 60 & kill %1; wait %1 2>/dev/null; echo $?", "143"},
+		{"stop and go on", "set -m; sleep 0.1 & kill -STOP %1; while jobs | grep -q Running; do :; done; bg >/dev/null; wait %1; echo $?", "0"},
+		{"foreground", "set -m; sleep 0.05 & fg >/dev/null; echo $?", "0"},
+		{"groups of a pipeline", "set -m; true | ps -o pgid= -p $$ | tr -d ' '; sleep 60 | sleep 60 & kill -- -$(jobs -p); wait; echo over", "777\nover"},
+		{"wait for any", "set -m; sleep 60 & sleep 0.01 & wait -n; echo $?; kill %1", "0"},
+		{"setsid", "setsid sh -c 'test $(ps -o sid= -p $$) = $$ && echo apart'; :", "apart"},
+		{"setsid of the job itself", "exec setsid sh -c 'echo $PPID $$'", "555 777"},
+		{"timeout", "timeout 20 sh -c 'exit 5'; echo $?; timeout 0.05 sleep 60; echo $?", "5\n124"},
+		{"timeout of the job itself", "exec timeout 0.05 sleep 60", "-124"},
+		{"trap and kill of the group", "set -m; (trap 'echo got; exit' USR1; kill -USR1 0; sleep 60); echo on", "got\non"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := atHome("exec 2>/dev/null; " + c.script)
+			s.Exe, s.Argv[0] = "/bin/bash", "bash"
+			r := start(t, n, s)
+			var ws syscall.WaitStatus
+			for ev := range r.Events() {
+				if ev.Kind == Exited {
+					ws = ev.Status
+				}
+			}
+			b := make([]byte, 4096)
+			got, _ := r.out.Read(b)
+			out := strings.TrimSpace(string(b[:got]))
+			if status := strings.TrimPrefix(c.want, "-"); status != c.want {
+				if strconv.Itoa(ws.ExitStatus()) != status {
+					t.Errorf("status %#x, want %s: %q", int(ws), status, out)
+				}
+			} else if ws != 0 || out != c.want {
+				t.Errorf("%q, status %#x; want %q", out, int(ws), c.want)
+			}
+		})
+	}
+}
