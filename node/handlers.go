@@ -12,6 +12,7 @@ import (
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
 	"github.com/onehost/onehost/proc/calls"
+	"github.com/onehost/onehost/proc/nest"
 	"github.com/onehost/onehost/proc/on"
 )
 
@@ -169,4 +170,9 @@ func (n *Node) addrOr(addr string) string {
 		return addr
 	}
 	return n.cfg.Listen
+}
+
+// nested carries out a call of a process of a home that runs here.
+func (n *Node) nested(ctx context.Context, home names.Host, c nest.Call) nest.Result {
+	return calls.Nested(ctx, n.space, home, c)
 }

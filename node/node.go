@@ -108,7 +108,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.devs = dev.NewServer(cfg.Log)
 	n.devs.Register(n.router)
 	n.trees = newTrees(n)
-	n.helper = jobs.NewHelper(jobs.HelperConfig{Mount: n.trees.mount, Files: helperFiles{dev.NewClient(cfg.Log)}, Log: cfg.Log})
+	n.helper = jobs.NewHelper(jobs.HelperConfig{Mount: n.trees.mount, Files: helperFiles{dev.NewClient(cfg.Log)}, Call: n.nested, Log: cfg.Log})
 	n.helper.Register(n.router)
 	n.on = on.NewServer(cfg.Log)
 	n.on.Register(n.router)

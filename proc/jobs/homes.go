@@ -66,10 +66,21 @@ func (h *Helper) make(ctx context.Context, hm *home, from link.Peer, about *jobs
 	if err != nil {
 		return fmt.Errorf("mounting the tree of %s: %w", from.Name, err)
 	}
+	var call func(context.Context, nest.Call) nest.Result
+	if h.cfg.Call != nil {
+		call = func(ctx context.Context, c nest.Call) nest.Result {
+			if c.Signals() { // what was written before a signal is seen after it
+				if err := tree.Flush(ctx); err != nil {
+					h.cfg.Log.Warn("writes before a signal", "home", from.Name, "err", err)
+				}
+			}
+			return h.cfg.Call(ctx, from.Number, c)
+		}
+	}
 	n, err := nest.Open(ctx, nest.Config{
 		Home: from.Number, HomeName: string(from.Name), Hostname: about.GetHostname(),
 		Root: tree.Root(), Binds: tree.Binds(), Abort: tree.AbortFile(),
-		PidFirst: int(about.GetPidFirst()), PidLast: int(about.GetPidLast()), Log: h.cfg.Log,
+		PidFirst: int(about.GetPidFirst()), PidLast: int(about.GetPidLast()), Call: call, Log: h.cfg.Log,
 	})
 	if err != nil {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmountTime)

@@ -55,6 +55,17 @@ type Call struct {
 	Args [6]uint64 // with the group of kill(0) put in, as at home
 }
 
+// Signals reports whether the call sends a signal.
+func (c *Call) Signals() bool {
+	switch c.Nr {
+	case unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_RT_SIGQUEUEINFO:
+		return uint32(c.Args[1]) != 0
+	case unix.SYS_TGKILL, unix.SYS_RT_TGSIGQUEUEINFO:
+		return uint32(c.Args[2]) != 0
+	}
+	return false
+}
+
 // Result is how a call ends: Errno if it is not 0, otherwise a descriptor, which Nest closes, or Value.
 type Result struct {
 	Value int64

@@ -1,0 +1,96 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestKillFromThere: what a process elsewhere does to others, by the numbers that it knows, it does to those of its home.
+func TestKillFromThere(t *testing.T) {
+	c := cluster(t, 3)
+	j := job{host: c.Hosts()[0], dir: "/root"}
+	j.must(t, `cat > kill.mk <<'M'
+parent: ; @kill -0 $$PPID && echo alive
+number: ; @kill -USR1 $$(cat catcher) && echo sent
+written: ; @seq 1000 > numbers; kill -USR2 $$(cat catcher)
+none: ; @kill -0 31999 || echo none
+nice: ; @renice -n 7 -p $$(cat catcher) >/dev/null && echo reniced
+limit: ; @prlimit --nofile=77:88 -p $$(cat catcher) && echo limited
+init: ; @kill -0 1 && echo there
+foreign: ; @kill -0 $$((5 << 16 | 7)) || echo none
+away: ; @test $$(cat /proc/1/comm) = exe && echo away
+M
+cat > catcher.sh <<'S'
+trap 'echo got USR1 >> catched' USR1
+trap 'echo got USR2 $(wc -l < numbers) >> catched' USR2
+echo $$ > catcher
+while :; do sleep 0.05; done
+S
+useradd -m kathe`)
+	run := func(target string) string {
+		return strings.TrimSpace(j.must(t, "onehost run -q --no-local make -s -f kill.mk "+target+" 2>/dev/null"))
+	}
+	j.must(t, "rm -f catched catcher; bash catcher.sh > /dev/null 2>&1 & until test -s catcher; do sleep 0.02; done")
+	for target, want := range map[string]string{
+		"away": "away", "parent": "alive", "number": "sent", "written": "", "none": "none", "nice": "reniced", "limit": "limited", "init": "there", "foreign": "none",
+	} {
+		if got := run(target); got != want {
+			t.Errorf("%s: %q, want %q", target, got, want)
+		}
+	}
+	eventually(t, 5*time.Second, "two signals", func() bool { return strings.Count(j.sh(t, "cat catched").out, "got") == 2 })
+	if got := j.must(t, "sort catched; cut -d ' ' -f 19 /proc/$(cat catcher)/stat; grep -o 'Max open files *[0-9]* *[0-9]*' /proc/$(cat catcher)/limits | tr -s ' '"); got != "got USR1\ngot USR2 1000\n7\nMax open files 77 88\n" {
+		t.Errorf("the process at home: %q", got)
+	}
+	// A user may do from there what he may do at home.
+	j.must(t, "install -m 755 -d /home/kathe/w; cp kill.mk catcher /home/kathe/w; chown -R kathe /home/kathe")
+	kathe := job{host: j.host, user: "kathe", dir: "/home/kathe/w", env: []string{"HOME=/home/kathe"}}
+	r := kathe.sh(t, "onehost run -q --no-local make -s -f kill.mk parent number; onehost run -q --no-local make -s -f kill.mk init")
+	if !strings.HasPrefix(r.out, "alive\n") || strings.Contains(r.out, "sent") || strings.Contains(r.out, "there") || strings.Count(r.err, "ermitted") != 2 {
+		t.Errorf("a user: %v", r)
+	}
+}
+
+// TestKillOwnGroupFromThere: kill(0) reaches each process of the group once, at home and on every host, and the caller before it returns.
+func TestKillOwnGroupFromThere(t *testing.T) {
+	c := cluster(t, 3)
+	j := job{host: c.Hosts()[0], dir: "/root"}
+	j.must(t, `cat > member.py <<'P'
+import os, signal, sys, time
+name, got = sys.argv[1], 0
+def count(*a):
+	global got
+	got += 1
+signal.signal(signal.SIGURG, count)
+print(name, 'is', os.getpid(), open('/proc/1/comm').read().strip() == 'exe', flush=True)
+if name == 'kills':
+	while not os.path.exists('go'): time.sleep(0.02)
+	os.kill(0, signal.SIGURG)
+	now = got
+	os.killpg(os.getpgrp(), signal.SIGURG)
+	print('own', now, got, flush=True)
+	open('gone', 'w').close()
+while not os.path.exists('over'): time.sleep(0.02)
+print(name, 'got', got, flush=True)
+P
+printf 'all: a b kills\na b kills: ; @exec python3 member.py $@ $(nothing)\n' > group.mk`)
+	for _, how := range []string{"", "set -m; "} { // in the group of the run, and in one of its own
+		out := j.must(t, `rm -f go gone over out; touch out
+setsid -w onehost run -q --no-local bash -c '`+how+`python3 member.py home & (set +m; python3 member.py beside) & make -s -j3 -f group.mk; wait' > out 2>&1 & run=$!
+until [ $(grep -c ' is ' out) = 5 ]; do sleep 0.02; done
+touch go; until test -e gone; do sleep 0.02; done; sleep 0.5; touch over; wait $run; sort out`)
+		for _, name := range []string{"a", "b", "kills"} {
+			if !strings.Contains(out, name+" got 2\n") {
+				t.Errorf("%q%s: not twice: %q", how, name, out)
+			}
+		}
+		want := "got 2\n"
+		if how != "" {
+			want = "got 0\n" // a group of its own
+		}
+		if !strings.Contains(out, "home "+want) || !strings.Contains(out, "own 1 2\n") {
+			t.Errorf("%q: %q", how, out)
+		}
+	}
+}
