@@ -14,6 +14,9 @@
 // A run that is stopped cannot pass on that its ghosts are: the home looks at the runs that have jobs elsewhere, four times a second,
 // and stops the jobs in their place.
 //
+// A process of a job knows its parent, group and session by their numbers at home: they come with the image, and another parent comes as an order.
+// What it asks of processes that are not in its nest, HelperConfig.Call carries out.
+//
 // What jobs leave running when they end, daemons and background processes, lives as long as their session, as at home.
 //
 // Locks: Home.mu, Helper.mu and Broker.mu are leaves; nothing blocks under them.

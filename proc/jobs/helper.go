@@ -49,6 +49,7 @@ type FileSet interface {
 type HelperConfig struct {
 	Mount func(ctx context.Context, home link.Peer) (Tree, error)
 	Files HelperFiles
+	Links Links
 	// Call carries out what a process of a home, running here, asks of other processes; nil: there are none.
 	Call func(ctx context.Context, home names.Host, c nest.Call) nest.Result
 	Log  *slog.Logger

@@ -49,7 +49,7 @@ type HomeConfig struct {
 	Tree  HomeTree
 	Files HomeFiles
 	Links Links
-	Lease func(helper names.Host) (first, last int, err error)
+	Lease func(helper names.Host, has int) (first, last int, err error)
 }
 
 // Home is the home's end of jobs.
@@ -305,7 +305,7 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run 
 
 // about says what a helper must know to make the nest of this home.
 func (h *Home) about(helper names.Host) (*jobspb.Home, error) {
-	first, last, err := h.cfg.Lease(helper)
+	first, last, err := h.cfg.Lease(helper, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -81,6 +81,7 @@ func (h *Helper) make(ctx context.Context, hm *home, from link.Peer, about *jobs
 		Home: from.Number, HomeName: string(from.Name), Hostname: about.GetHostname(),
 		Root: tree.Root(), Binds: tree.Binds(), Abort: tree.AbortFile(),
 		PidFirst: int(about.GetPidFirst()), PidLast: int(about.GetPidLast()), Call: call, Log: h.cfg.Log,
+		More: func(ctx context.Context, has int) (first, last int, err error) { return h.more(ctx, from.Number, has) },
 	})
 	if err != nil {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmountTime)

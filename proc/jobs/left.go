@@ -17,8 +17,11 @@ import (
 // and background processes, ends too, as at home. The header is the session's number, a varint.
 const endMethod = "proc.end"
 
-// endTime bounds that call. A helper that does not answer is being found dead, and its nest with it.
-const endTime = 5 * time.Second
+// Bounds of a call to a helper and of one to a home. Who does not answer is being found dead, and the nest with him.
+const (
+	endTime   = 5 * time.Second
+	leaseTime = 5 * time.Second
+)
 
 // leave keeps a job whose process has ended and whose descendants have not.
 func (h *Helper) leave(hm *home, session uint64, p *nest.Process) {

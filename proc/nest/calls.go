@@ -16,11 +16,7 @@ import (
 // asked elsewhere is asked on another.
 func (s *server) notified(n *intercept.Notification) {
 	if n.Fork() {
-		if !s.numbers.fork(n.TID) {
-			n.Fail(syscall.EAGAIN)
-			return
-		}
-		n.Continue()
+		s.fork(n)
 		return
 	}
 	s.numbers.seen(n.TID)
@@ -47,6 +43,33 @@ func (s *server) notified(n *intercept.Notification) {
 			}
 		}
 		n.Continue()
+	}
+}
+
+// growTime bounds a fork's wait for more numbers, which are a message to the home away.
+const growTime = 2 * time.Second
+
+func (s *server) fork(n *intercept.Notification) {
+	ok, soon := s.numbers.fork(n.TID)
+	switch {
+	case ok:
+		n.Continue()
+	case soon == nil:
+		n.Fail(syscall.EAGAIN)
+	default:
+		go func() {
+			t := time.NewTimer(growTime)
+			defer t.Stop()
+			select {
+			case <-soon:
+			case <-t.C:
+			}
+			if ok, _ := s.numbers.fork(n.TID); ok {
+				n.Continue()
+			} else {
+				n.Fail(syscall.EAGAIN)
+			}
+		}()
 	}
 }
 

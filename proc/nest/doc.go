@@ -19,8 +19,8 @@
 //
 // What is guaranteed of numbers. A started process has exactly the number asked for, or Start fails with EEXIST. The number of every
 // descendant, processes and threads, lies in [PidFirst, PidLast], however fast they fork: each fork is notified and counted before
-// the kernel carries it out (numbers), which would otherwise wrap to 300 past the end of the block, silently. When the whole block is in use
-// fork fails with EAGAIN. What nobody can count are the kernel's own threads for io_uring; some numbers are left over for them.
+// the kernel carries it out (numbers), which would otherwise wrap to 300 past the end of the block, silently. A nest that uses more than half
+// of its numbers asks for another block (Config.More). When all are in use, fork waits for that, or fails with EAGAIN. What nobody can count are the kernel's own threads for io_uring; some numbers are left over for them.
 //
 // What a process is told. One seccomp filter (intercept.Nests) with one listener is on everything in the nest: it is put on one thread
 // of the init, which makes the jobs and does nothing else (maker). The init answers. getppid, getpgrp, getpgid and getsid

@@ -37,6 +37,8 @@ type Config struct {
 	Abort *os.File
 	// Call carries out what a process of the nest asks of the rest of the cluster; without it there is none (ESRCH).
 	Call func(ctx context.Context, c Call) Result
+	// More gives one more block of numbers to a nest that has so many, of which more than half are in use; nil: there are no more.
+	More func(ctx context.Context, has int) (first, last int, err error)
 	Log  *slog.Logger
 }
 
@@ -176,7 +178,7 @@ func (n *Nest) spawn() error {
 func (n *Nest) setUp() error {
 	s := setup{
 		Hostname: n.cfg.Hostname, Root: n.cfg.Root, Binds: n.cfg.Binds,
-		PidFirst: n.cfg.PidFirst, PidLast: n.cfg.PidLast, Abort: n.cfg.Abort != nil, Asks: n.cfg.Call != nil,
+		PidFirst: n.cfg.PidFirst, PidLast: n.cfg.PidLast, Abort: n.cfg.Abort != nil, Asks: n.cfg.Call != nil, Grows: n.cfg.More != nil,
 	}
 	e := newMessage(msgSetup)
 	s.encode(e)
@@ -259,6 +261,10 @@ func (n *Nest) receive(ready chan<- error) {
 			if d.err == nil {
 				n.calls.Go(func() { n.call(seq, c) })
 			}
+		case msgShort:
+			if has := int(d.uint()); d.err == nil && n.cfg.More != nil {
+				n.calls.Go(func() { n.more(has) })
+			}
 		case msgLog:
 			n.cfg.Log.Warn("nest", "home", n.cfg.HomeName, "what", d.string())
 		}
@@ -288,6 +294,24 @@ func (n *Nest) process(job uint64) *Process {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.procs[job]
+}
+
+// more gets another block for the init.
+func (n *Nest) more(has int) {
+	first, last, err := n.cfg.More(n.ctx, has)
+	if err == nil && (first < names.FirstLease || last > names.MaxLease || first > last) {
+		err = fmt.Errorf("pid block %d..%d: %w", first, last, syscall.EINVAL)
+	}
+	if err != nil {
+		first, last = 0, 0
+		if n.ctx.Err() == nil {
+			n.cfg.Log.Warn("more than half of a home's numbers here are in use, and there are no more", "home", n.cfg.HomeName, "err", err)
+		}
+	}
+	e := newMessage(msgBlock)
+	e.int(int64(first))
+	e.int(int64(last))
+	_ = n.conn.write(e) // a nest that is gone needs none
 }
 
 // call carries out a call and tells the init how it ended.

@@ -24,8 +24,13 @@ type numbers struct {
 	next    int // ns_last_pid
 	reserve int // for the threads that the init and the kernel (io_uring) make, which nobody can count
 
+	short func(has int) // asks for one more block, of which add tells; nil: there are none
+
 	mu      sync.Mutex
 	blocks  []block
+	asked   bool             // for one more
+	retry   time.Time        // when to ask again after a refusal
+	grown   chan struct{}    // closed and made anew by add
 	left    int              // forks until the next look
 	open    map[int]struct{} // threads that were let through and may not have their number yet
 	pending int              // the same of the init's own
@@ -42,7 +47,7 @@ func newNumbers(proc, first, last int) (*numbers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ns_last_pid (needs a kernel with CONFIG_CHECKPOINT_RESTORE): %w", err)
 	}
-	n := &numbers{proc: proc, next: fd, reserve: 16 + runtime.GOMAXPROCS(0), blocks: []block{{first, last}}, open: map[int]struct{}{}}
+	n := &numbers{proc: proc, next: fd, reserve: 16 + runtime.GOMAXPROCS(0), blocks: []block{{first, last}}, open: map[int]struct{}{}, grown: make(chan struct{})}
 	if err := n.set(first); err != nil {
 		return nil, fmt.Errorf("ns_last_pid: %w", err)
 	}
@@ -103,16 +108,20 @@ func (n *numbers) seen(tid int) {
 	n.mu.Unlock()
 }
 
-// fork counts the fork that a thread is about to make; false: no number is left for it.
-func (n *numbers) fork(tid int) bool {
+// fork counts the fork that a thread is about to make; false: no number is left for it. There may be some when soon, if it is not nil, is
+// closed.
+func (n *numbers) fork(tid int) (ok bool, soon <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.open, tid)
-	if !n.takeLocked() {
-		return false
+	if n.takeLocked() {
+		n.open[tid] = struct{}{}
+		return true, nil
 	}
-	n.open[tid] = struct{}{}
-	return true
+	if n.asked {
+		return false, n.grown
+	}
+	return false, nil
 }
 
 // own counts a number that the init may use until done is called: for a child whose number the kernel chooses, which there must be (ok),
@@ -154,19 +163,26 @@ func (n *numbers) count() {
 			}
 		}
 		var best block
-		most := -1
+		most, all, size := -1, 0, 0
 		for _, b := range n.blocks {
-			if free := n.free(b); free > most {
+			free := n.free(b)
+			if free > most {
 				best, most = b, free
 			}
+			all += free
+			size += b.last - b.first + 1
 		}
 		n.left = 0
+		if all < size/2 && n.short != nil && !n.asked && time.Now().After(n.retry) {
+			n.asked = true
+			go n.short(len(n.blocks))
+		}
 		if n.set(best.first) != nil { // it worked at the start
 			return
 		}
 		safe := n.free(best) - len(n.open) - n.pending
 		if safe > 0 {
-			n.left = max(safe-n.reserve, (safe+1)/2)
+			n.left = min(max(safe-n.reserve, (safe+1)/2), size/4+1) // often enough to ask for more in time
 			return
 		}
 		if most == 0 || try == countTries {
@@ -213,10 +229,20 @@ func (n *numbers) forking(tid int) bool {
 	return nr == "running" || forks[nr]
 }
 
-// add takes one more block into use.
+// growAgain is when a nest that got no more numbers asks again.
+const growAgain = time.Second
+
+// add takes one more block into use; 0: there is none now.
 func (n *numbers) add(first, last int) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.asked = false
+	close(n.grown)
+	n.grown = make(chan struct{})
+	if first == 0 {
+		n.retry = time.Now().Add(growAgain)
+		return nil
+	}
 	limit := last
 	for _, b := range n.blocks {
 		limit = max(limit, b.last)

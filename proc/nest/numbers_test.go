@@ -1,13 +1,16 @@
 package nest
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // storm forks and makes threads from many processes at once, as fast as it can, and looks at every number that it gets.
@@ -126,4 +129,65 @@ func TestStorm(t *testing.T) {
 			wg.Wait()
 		})
 	}
+}
+
+// TestGrow: a nest that uses more than half of its numbers asks for another block; forks wait for it when they have to.
+func TestGrow(t *testing.T) {
+	const many = `
+pids = []
+try:
+	for i in range(150):
+		p = os.fork()
+		if not p: signal.pause()
+		pids.append(p)
+finally:
+	if p:
+		for q in pids: os.kill(q, 9)
+for p in pids: os.wait()
+print(*pids)`
+	for _, c := range []struct {
+		name  string
+		block int // size of what is given
+	}{{"another block", 256}, {"small ones", 64}} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := testConfig()
+			cfg.PidFirst, cfg.PidLast = 33000, 33063
+			var asked []int
+			cfg.More = func(_ context.Context, has int) (first, last int, err error) {
+				time.Sleep(5 * time.Millisecond) // over a link
+				asked = append(asked, has)
+				first = 41000 - 1000*has // below as well as above the last
+				return first, first + c.block - 1, nil
+			}
+			n := openNest(t, cfg)
+			ws, out := start(t, n, python(t, atHome(), many)).end(t)
+			if err := n.Close(); err != nil {
+				t.Fatal(err)
+			}
+			seen := map[int]bool{}
+			for _, f := range strings.Fields(out) {
+				pid, err := strconv.Atoi(f)
+				in := pid >= 33000 && pid <= 33063
+				for _, has := range asked {
+					in = in || pid >= 41000-1000*has && pid < 41000-1000*has+c.block
+				}
+				if err != nil || !in || seen[pid] {
+					t.Errorf("number %s", f)
+				}
+				seen[pid] = true
+			}
+			if ws != 0 || len(seen) != 150 || len(asked) == 0 || asked[0] != 1 {
+				t.Errorf("status %#x, %d numbers, asked %v: %.500s", int(ws), len(seen), asked, out)
+			}
+		})
+	}
+	t.Run("refused", func(t *testing.T) {
+		cfg := testConfig()
+		cfg.PidFirst, cfg.PidLast = 33000, 33063
+		cfg.More = func(context.Context, int) (int, int, error) { return 0, 0, syscall.EAGAIN }
+		n := openNest(t, cfg)
+		if ws, out := start(t, n, python(t, atHome(), many)).end(t); ws == 0 || !strings.Contains(out, "BlockingIOError") {
+			t.Errorf("status %#x: %q", int(ws), out)
+		}
+	})
 }

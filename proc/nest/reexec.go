@@ -112,6 +112,13 @@ func (s *server) setUp(cfg setup) (*tree, error) {
 		return nil, err
 	}
 	s.maker, s.asks = maker, cfg.Asks
+	if cfg.Grows {
+		s.numbers.short = func(has int) {
+			e := newMessage(msgShort)
+			e.uint(uint64(has))
+			_ = s.conn.write(e)
+		}
+	}
 	go func() { // as long as the init lives
 		if err := listener.Each(context.Background(), s.notified); err != nil {
 			s.log("its processes' calls are no longer answered: " + err.Error())
@@ -182,6 +189,10 @@ func (s *server) serve() {
 				j.parent = parent
 			}
 			s.mu.Unlock()
+		case msgBlock:
+			if err := s.numbers.add(int(d.int()), int(d.int())); err != nil {
+				s.log("one more block of numbers: " + err.Error())
+			}
 		case msgAnswer:
 			seq, r := d.uint(), result{value: d.int(), errno: syscall.Errno(d.uint()), fd: -1}
 			if len(fds) == 1 {

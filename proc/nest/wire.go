@@ -19,6 +19,8 @@ const (
 	msgLog                // init: text
 	msgCall               // init, with the calling thread as sender: sequence, number of its process in the nest, of the call, six arguments
 	msgAnswer             // daemon: sequence, value, errno; with a descriptor that is to be the value
+	msgShort              // init: how many blocks of numbers it has, of which more than half are in use
+	msgBlock              // daemon: first and last number of one more; 0: there is none
 	msgParent             // daemon: job, number of its parent at home
 )
 
@@ -117,7 +119,7 @@ type setup struct {
 	Binds             []Bind
 	PidFirst, PidLast int
 	Abort             bool // a descriptor of the FUSE abort file came along
-	Asks              bool // the daemon answers msgCall
+	Asks, Grows       bool // the daemon answers msgCall, and msgShort
 }
 
 func (s *setup) encode(e *encoder) {
@@ -133,6 +135,7 @@ func (s *setup) encode(e *encoder) {
 	e.int(int64(s.PidLast))
 	e.bool(s.Abort)
 	e.bool(s.Asks)
+	e.bool(s.Grows)
 }
 
 func decodeSetup(d *decoder) setup {
@@ -140,7 +143,7 @@ func decodeSetup(d *decoder) setup {
 	for range d.length() {
 		s.Binds = append(s.Binds, Bind{Source: d.string(), Target: d.string(), ReadOnly: d.bool()})
 	}
-	s.PidFirst, s.PidLast, s.Abort, s.Asks = int(d.int()), int(d.int()), d.bool(), d.bool()
+	s.PidFirst, s.PidLast, s.Abort, s.Asks, s.Grows = int(d.int()), int(d.int()), d.bool(), d.bool(), d.bool()
 	return s
 }
 
