@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -45,7 +46,7 @@ func (l *Leases) Lease(helper names.Host, has int) (first, last int, err error) 
 	}
 	if at < 0 {
 		at = len(l.owners)
-		switch first := !l.hasLocked(helper); {
+		switch first := !slices.Contains(l.owners, helper); {
 		case at >= leaseBlocks:
 			return 0, 0, fmt.Errorf("all %d blocks of this host's pids are leased: %w", at, syscall.EAGAIN)
 		case !first && at >= leaseBlocks/2:
@@ -55,15 +56,6 @@ func (l *Leases) Lease(helper names.Host, has int) (first, last int, err error) 
 	}
 	first = names.FirstLease + at*leaseSize
 	return first, first + leaseSize - 1, nil
-}
-
-func (l *Leases) hasLocked(helper names.Host) bool {
-	for _, owner := range l.owners {
-		if owner == helper {
-			return true
-		}
-	}
-	return false
 }
 
 // Holder gives the helper that a number of the home's pid space is leased to.

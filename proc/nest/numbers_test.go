@@ -165,7 +165,7 @@ print(*pids)`
 				t.Fatal(err)
 			}
 			seen := map[int]bool{}
-			for _, f := range strings.Fields(out) {
+			for f := range strings.FieldsSeq(out) {
 				pid, err := strconv.Atoi(f)
 				in := pid >= 33000 && pid <= 33063
 				for _, has := range asked {

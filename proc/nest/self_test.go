@@ -76,14 +76,25 @@ func TestRegrouped(t *testing.T) {
 		want         string
 		events       []Event
 	}{
-		{"setsid", "t(os.setsid); print(os.getpgrp(), os.getsid(0), end=' '); t(os.setsid); t(os.setpgid,0,0)", nil,
-			"None 777 777 Operation not permitted Operation not permitted", []Event{moved(777, true)}},
-		{"setsid of a leader", "t(os.setsid); print(os.getpgrp(), os.getsid(0))", func(s *Spec) { s.Group = 777 },
-			"Operation not permitted 777 333", nil},
-		{"setsid in a thread", "x=threading.Thread(target=os.setsid); x.start(); x.join(); print(os.getpgrp(), os.getsid(0))", nil,
-			"777 777", []Event{moved(777, true)}},
-		{"setpgid", "t(os.setpgid,0,0); print(os.getpgrp(), os.getsid(0), end=' '); t(os.setsid); t(os.setpgid,777,777)", nil,
-			"None 777 333 Operation not permitted None", []Event{moved(777, false)}},
+		{
+			"setsid", "t(os.setsid); print(os.getpgrp(), os.getsid(0), end=' '); t(os.setsid); t(os.setpgid,0,0)", nil,
+			"None 777 777 Operation not permitted Operation not permitted",
+			[]Event{moved(777, true)},
+		},
+		{
+			"setsid of a leader", "t(os.setsid); print(os.getpgrp(), os.getsid(0))", func(s *Spec) { s.Group = 777 },
+			"Operation not permitted 777 333", nil,
+		},
+		{
+			"setsid in a thread", "x=threading.Thread(target=os.setsid); x.start(); x.join(); print(os.getpgrp(), os.getsid(0))", nil,
+			"777 777",
+			[]Event{moved(777, true)},
+		},
+		{
+			"setpgid", "t(os.setpgid,0,0); print(os.getpgrp(), os.getsid(0), end=' '); t(os.setsid); t(os.setpgid,777,777)", nil,
+			"None 777 333 Operation not permitted None",
+			[]Event{moved(777, false)},
+		},
 		{"setpgid and back", "os.setpgid(0,0); os.setpgid(0,444); print(os.getpgrp())", nil, "444", []Event{moved(777, false), moved(444, false)}},
 		{"setpgid of a session's leader", "t(os.setpgid,0,0)", func(s *Spec) { s.Group, s.Session = 777, 777 }, "Operation not permitted", nil},
 		{"into a child's group", "p=os.fork()\nif not p: signal.pause()\nos.setpgid(p,p); os.setpgid(0,p); print(os.getpgrp()==p); os.kill(p,9); os.wait()", nil, "True", nil},
@@ -261,7 +272,7 @@ func TestShellJobs(t *testing.T) {
 			b := make([]byte, 4096)
 			got, _ := r.out.Read(b)
 			out := strings.TrimSpace(string(b[:got]))
-			if status := strings.TrimPrefix(c.want, "-"); status != c.want {
+			if status, only := strings.CutPrefix(c.want, "-"); only {
 				if strconv.Itoa(ws.ExitStatus()) != status {
 					t.Errorf("status %#x, want %s: %q", int(ws), status, out)
 				}
