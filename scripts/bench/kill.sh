@@ -35,7 +35,7 @@ for i in $(seq "$kills"); do
     h1 "$redis_dir" onehost run make -j8 "${redis_flags[@]}" </dev/null >"$scratch/out" 2>&1 &
     build=$!
     sleep "$delay"
-    "$onehost" split kill "$victim" >&2
+    "$onehost" split kill "${named[@]}" "$victim" >&2
     status=0
     wait "$build" || status=$?
     took=$(since "$begin")
@@ -45,7 +45,7 @@ for i in $(seq "$kills"); do
     if [ "$status" = 0 ] && [ $same = same ]; then good=$((good + 1)); else tail -n 20 "$scratch/out" >&2; fi
     echo "| $i | $delay | $status | $same | $took |"
     await failed
-    "$onehost" split start "$victim" >&2
+    "$onehost" split start "${named[@]}" "$victim" >&2
     await alive
 done
 echo
