@@ -2,18 +2,25 @@
  * Times what a program does all day, and prints medians.
  *	spawn N CMD [ARG ...]	spawn and wait N times; microseconds
  *	spawn calls		getpid, stat and kill; nanoseconds per call
+ *	spawn table		twenty calls, a line each; nanoseconds per call
+ *	spawn far N PID		kill(PID, 0) N times, PID on another host; then, as a spreader, spawn and
+ *				wait of /bin/true, and kill and wait of a sleep; median and 99th percentile, us
  * It spawns with posix_spawn, as make does.
  */
 #define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -89,14 +96,124 @@ call(int which)
 	return median(took, BATCHES);
 }
 
+static const char *const names[] = {
+	"getpid", "getppid", "gettid", "kill, signal 0", "tgkill, signal 0", "wait4, no child", "waitid, no child", "getpgid",
+	"getsid", "getpriority", "setpriority", "ioprio_get", "sched_getaffinity", "sched_setaffinity", "sched_getscheduler",
+	"sched_getparam", "prlimit64", "process_vm_readv", "pidfd_open and close", "open and close",
+};
+
+static void
+one(int which, pid_t self, cpu_set_t *set)
+{
+	static char from[64], to[64];
+	struct iovec l = { to, sizeof to }, r = { from, sizeof from };
+	struct sched_param param;
+	struct rlimit limit;
+	siginfo_t info;
+
+	switch (which) {
+	case 0: syscall(SYS_getpid); break;
+	case 1: syscall(SYS_getppid); break;
+	case 2: syscall(SYS_gettid); break;
+	case 3: kill(self, 0); break;
+	case 4: syscall(SYS_tgkill, self, self, 0); break;
+	case 5: waitpid(-1, NULL, WNOHANG); break;
+	case 6: waitid(P_ALL, 0, &info, WEXITED | WNOHANG); break;
+	case 7: getpgid(self); break;
+	case 8: getsid(self); break;
+	case 9: getpriority(PRIO_PROCESS, self); break;
+	case 10: setpriority(PRIO_PROCESS, 0, 0); break;
+	case 11: syscall(SYS_ioprio_get, 1, self); break;
+	case 12: sched_getaffinity(self, sizeof *set, set); break;
+	case 13: sched_setaffinity(0, sizeof *set, set); break;
+	case 14: sched_getscheduler(self); break;
+	case 15: sched_getparam(self, &param); break;
+	case 16: prlimit(self, RLIMIT_NOFILE, NULL, &limit); break;
+	case 17: process_vm_readv(self, &l, 1, &r, 1, 0); break;
+	case 18: close(syscall(SYS_pidfd_open, self, 0)); break;
+	case 19: close(open("/", O_RDONLY)); break;
+	}
+}
+
+static void
+table(void)
+{
+	double took[BATCHES], begin;
+	cpu_set_t set;
+	unsigned i;
+	int j, k;
+
+	sched_getaffinity(0, sizeof set, &set);
+	for (i = 0; i < sizeof names / sizeof *names; i++) {
+		for (j = 0; j < BATCHES; j++) {
+			begin = now();
+			for (k = 0; k < CALLS / 4; k++)
+				one(i, getpid(), &set);
+			took[j] = (now() - begin) / (CALLS / 4);
+		}
+		printf("%s\t%.0f\n", names[i], median(took, BATCHES));
+	}
+}
+
+static void
+show(const char *what, double *v, int n)
+{
+	qsort(v, n, sizeof *v, compare);
+	printf("%s\t%.0f\t%.0f\n", what, v[n / 2] / 1e3, v[n - 1 - n / 100] / 1e3);
+}
+
+static void
+far(int n, pid_t pid)
+{
+	char *nothing[] = { "/bin/true", NULL }, *sleeper[] = { "/bin/sleep", "1000", NULL };
+	double *took = calloc(n, sizeof *took), begin;
+	int i, status;
+	pid_t child;
+
+	if (took == NULL)
+		err(1, "calloc");
+	if (pid > 0) {
+		for (i = 0; i < n; i++) {
+			begin = now();
+			if (kill(pid, 0) < 0)
+				err(1, "kill %d", (int)pid);
+			took[i] = now() - begin;
+		}
+		show("kill", took, n);
+	}
+	for (i = 0; i < n; i++) {
+		begin = now();
+		if ((errno = posix_spawn(&child, nothing[0], NULL, NULL, nothing, environ)) != 0)
+			err(1, "%s", nothing[0]);
+		if (waitpid(child, &status, 0) != child || status != 0)
+			errx(1, "%s: wait status %#x", nothing[0], status);
+		took[i] = now() - begin;
+	}
+	show("exec", took, n);
+	for (i = 0; i < n; i++) {
+		if ((errno = posix_spawn(&child, sleeper[0], NULL, NULL, sleeper, environ)) != 0)
+			err(1, "%s", sleeper[0]);
+		usleep(20000); /* it is to run there by then; a signal that comes before is passed on all the same */
+		begin = now();
+		if (kill(child, SIGTERM) < 0 || waitpid(child, &status, 0) != child || WTERMSIG(status) != SIGTERM)
+			errx(1, "%s: wait status %#x", sleeper[0], status);
+		took[i] = now() - begin;
+	}
+	show("wait", took, n);
+}
+
 int
 main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "calls") == 0)
 		printf("%.0f %.0f %.0f\n", call(0), call(1), call(2));
+	else if (argc == 2 && strcmp(argv[1], "table") == 0)
+		table();
+	else if (argc == 4 && strcmp(argv[1], "far") == 0 && atoi(argv[2]) > 0)
+		far(atoi(argv[2]), atoi(argv[3]));
 	else if (argc >= 3 && atoi(argv[1]) > 0)
 		spawn(atoi(argv[1]), argv + 2);
 	else
-		errx(2, "usage: spawn N CMD [ARG ...] | spawn calls");
+		errx(2, "usage: spawn N CMD [ARG ...] | spawn calls | spawn table | spawn far N PID");
 	return 0;
 }
