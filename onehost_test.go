@@ -27,8 +27,10 @@ func daemon(t *testing.T) {
 		control.OpStatus: answer(func(struct{}) (any, error) { return control.StatusReply{Cluster: "farm", Name: "h1", Number: 1}, nil }),
 		control.OpHosts: answer(func(struct{}) (any, error) {
 			return control.HostsReply{Hosts: []control.Host{
-				{Name: "h1", Number: 1, State: "alive"}, {Name: "h2", Number: 2, State: "drained"},
-				{Name: "h3", Number: 3, State: "failed"}, {Name: "h4", Number: 4, State: "left"},
+				{Name: "h1", Number: 1, State: "alive"},
+				{Name: "h2", Number: 2, State: "drained"},
+				{Name: "h3", Number: 3, State: "failed"},
+				{Name: "h4", Number: 4, State: "left"},
 			}}, nil
 		}),
 		control.OpProcs: answer(func(control.ProcsRequest) (any, error) {

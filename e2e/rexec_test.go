@@ -45,7 +45,8 @@ func rexecProgram(w io.Writer) error {
 		return fmt.Errorf("it is %v and says %q, want %q", p.Pid, errs.String(), want)
 	}
 	fmt.Fprint(w, out.String())
-	ctx, cancel = context.WithCancel(ctx)
+	short, end := context.WithCancel(ctx)
+	defer end()
 	if p, err = onehost.Rexec(ctx, "2", onehost.Cmd{Args: []string{"sleep", "1000"}}); err != nil {
 		return err
 	}
@@ -55,10 +56,10 @@ func rexecProgram(w io.Writer) error {
 	if err := p.Wait(); !errors.As(err, &exit) || exit.Signal != unix.SIGTERM {
 		return fmt.Errorf("a signal: %w", err)
 	}
-	if p, err = onehost.Rexec(ctx, "h2", onehost.Cmd{Args: []string{"sleep", "1000"}}); err != nil {
+	if p, err = onehost.Rexec(short, "h2", onehost.Cmd{Args: []string{"sleep", "1000"}}); err != nil {
 		return err
 	}
-	cancel()
+	end()
 	if err := p.Wait(); !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("cancelled: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -162,14 +163,14 @@ func (g *group) remove() error {
 		}
 		return nil
 	})
-	for i := len(dirs) - 1; i >= 0; i-- {
+	for _, dir := range slices.Backward(dirs) {
 		// A process that has been waited for may still be on its way out.
-		err := unix.Rmdir(dirs[i])
-		for deadline := time.Now().Add(time.Second); errors.Is(err, unix.EBUSY) && !g.populated() && time.Now().Before(deadline); err = unix.Rmdir(dirs[i]) {
+		err := unix.Rmdir(dir)
+		for deadline := time.Now().Add(time.Second); errors.Is(err, unix.EBUSY) && !g.populated() && time.Now().Before(deadline); err = unix.Rmdir(dir) {
 			time.Sleep(time.Millisecond)
 		}
 		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("cgroup %s is left: %w", dirs[i], err)
+			return fmt.Errorf("cgroup %s is left: %w", dir, err)
 		}
 	}
 	unix.Close(g.fd)

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -35,7 +34,6 @@ type process struct {
 	group  *group
 	master *os.File // of its terminal; nil if it has none
 	ended  chan struct{}
-	reaped sync.Once
 }
 
 // refused is the error of a command that the kernel would not execute.
