@@ -23,9 +23,9 @@ func TestTerminalOn(t *testing.T) {
 			return true
 		}
 	}
-	x.typed("clear; stty -g > modes; onehost on h2 tty; onehost on -t h2 sh -c 'tty; stty size; ps -o tpgid= -p $$ | grep -wq $$ && echo in front; exit 6'; echo st''atus $?")
+	x.typed("clear; stty -g > modes; onehost on h2 tty; onehost on -t h2 sh -c 'tty; stty size; stty -a | grep -wo .*iutf8; ps -o tpgid= -p $$ | grep -wq $$ && echo in front; exit 6'; echo st''atus $?")
 	x.see("both", func(s string) bool {
-		return has("not a tty", "/dev/pts/", "\n24 100\n", "in front", "status 6")(s)
+		return has("not a tty", "/dev/pts/", "\n24 100\n", " iutf8", "in front", "status 6")(s)
 	})
 
 	// A login shell with job control, whose keys are its own.

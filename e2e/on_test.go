@@ -221,6 +221,23 @@ func TestEndOfOn(t *testing.T) {
 		back(t, h1)
 		nothingLeft(t, c)
 	})
+	step("the daemon at home is killed", func() {
+		done := make(chan result, 1)
+		go func() {
+			r, _ := h1.try(t.Context(), `onehost on h2 sh -c 'sleep 2001'`)
+			done <- r
+		}()
+		eventually(t, 10*time.Second, "it to run there", func() bool { return len(only(processes(t), there("sleep 2001"))) >= 1 })
+		if err := killDaemon(t.Context(), c.Host("h1")); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-done; r.status != 125 || r.err != "onehost: on h2: onehostd of this host is gone, and the command with it\n" {
+			t.Error(r)
+		}
+		gone(t, 2*time.Second+limit, there("sleep 200"))
+		h1.must(t, `(setsid onehostd >/dev/null 2>&1 </dev/null &); for i in $(seq 100); do onehost status >/dev/null 2>&1 && exit 0; sleep 0.05; done; exit 1`)
+		back(t, h1)
+	})
 	step("the home crashes", func() {
 		_ = begin("h2", "sh", "-c", tree)
 		if err := c.Host("h1").Kill(t.Context()); err != nil {

@@ -56,12 +56,45 @@ func rexecProgram(w io.Writer) error {
 	if err := p.Wait(); !errors.As(err, &exit) || exit.Signal != unix.SIGTERM {
 		return fmt.Errorf("a signal: %w", err)
 	}
+	if err := rexecByNumber(ctx); err != nil {
+		return err
+	}
 	if p, err = onehost.Rexec(short, "h2", onehost.Cmd{Args: []string{"sleep", "1000"}}); err != nil {
 		return err
 	}
 	end()
 	if err := p.Wait(); !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("cancelled: %w", err)
+	}
+	return nil
+}
+
+// rexecByNumber speaks of a command there by its number.
+func rexecByNumber(ctx context.Context) error {
+	p, err := onehost.Rexec(ctx, "h2", onehost.Cmd{Args: []string{"sleep", "1000"}})
+	if err != nil {
+		return err
+	}
+	if at, err := onehost.Where(ctx, p.Pid); err != nil || at.Home != "h2" || at.Host != "h2" || at.Pid != p.Pid {
+		return fmt.Errorf("where: %+v, %w", at, err)
+	}
+	waited := make(chan error, 1)
+	go func() {
+		_, err := onehost.Wait(ctx, p.Pid)
+		waited <- err
+	}()
+	if err := onehost.Kill(ctx, p.Pid, unix.SIGUSR1); err != nil {
+		return fmt.Errorf("kill: %w", err)
+	}
+	var exit *onehost.ExitError
+	if err := p.Wait(); !errors.As(err, &exit) || exit.Signal != unix.SIGUSR1 {
+		return fmt.Errorf("killed: %w", err)
+	}
+	if err := <-waited; err != nil && !errors.Is(err, unix.ESRCH) { // it may be gone before it is looked for
+		return fmt.Errorf("wait: %w", err)
+	}
+	if err := onehost.Kill(ctx, p.Pid, 0); !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill of what is gone: %w", err)
 	}
 	return nil
 }

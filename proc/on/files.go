@@ -82,8 +82,8 @@ func waitable(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "pipe"), nil
 }
 
-// terminal makes a pty of this host's for the user.
-func terminal(rows, cols uint16, uid uint32) (master, slave *os.File, err error) {
+// terminal makes a pty of this host's for the user. With utf8 a character that is erased may have several bytes.
+func terminal(rows, cols uint16, uid uint32, utf8 bool) (master, slave *os.File, err error) {
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("terminal: /dev/ptmx: %w", err)
@@ -110,6 +110,16 @@ func terminal(rows, cols uint16, uid uint32) (master, slave *os.File, err error)
 	}
 	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}); err != nil {
 		return nil, nil, err
+	}
+	if utf8 {
+		t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil {
+			return nil, nil, err
+		}
+		t.Iflag |= unix.IUTF8
+		if err := unix.IoctlSetTermios(fd, unix.TCSETS, t); err != nil {
+			return nil, nil, err
+		}
 	}
 	sfd, err := unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {

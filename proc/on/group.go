@@ -156,6 +156,7 @@ func (g *group) emptyWithin(limit time.Duration) bool {
 
 // remove takes an empty group away, and those that somebody made below it.
 func (g *group) remove() error {
+	defer unix.Close(g.fd) // what is left the next daemon finds
 	var dirs []string
 	_ = filepath.WalkDir(g.path, func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
@@ -173,7 +174,6 @@ func (g *group) remove() error {
 			return fmt.Errorf("cgroup %s is left: %w", dir, err)
 		}
 	}
-	unix.Close(g.fd)
 	return nil
 }
 

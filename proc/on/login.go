@@ -1,6 +1,7 @@
 package on
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -92,6 +93,12 @@ func valueOf(env []string, name string) string {
 		}
 	}
 	return ""
+}
+
+// speaksUTF8 reports whether an environment says that characters are UTF-8.
+func speaksUTF8(env []string) bool {
+	locale := strings.ToLower(cmp.Or(valueOf(env, "LC_ALL"), valueOf(env, "LC_CTYPE"), valueOf(env, "LANG")))
+	return strings.Contains(locale, "utf-8") || strings.Contains(locale, "utf8")
 }
 
 // candidates are the files that a command's name may mean, in order.

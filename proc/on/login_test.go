@@ -61,6 +61,19 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("HOME is %q", v)
 	}
 	for _, k := range []struct {
+		env  []string
+		want bool
+	}{
+		{nil, false},
+		{[]string{"LANG=C.UTF-8"}, true},
+		{[]string{"LANG=C.UTF-8", "LC_ALL=C"}, false},
+		{[]string{"LANG=C", "LC_CTYPE=de_DE.utf8"}, true},
+	} {
+		if got := speaksUTF8(k.env); got != k.want {
+			t.Errorf("%q: %v", k.env, got)
+		}
+	}
+	for _, k := range []struct {
 		name, path string
 		want       []string
 	}{

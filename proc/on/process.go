@@ -291,6 +291,9 @@ func follow(pid int, g *group) (*process, error) {
 		_ = rc.Read(func(fd uintptr) bool { // fails when the descriptor is closed, long after the end
 			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 			n, err := unix.Poll(fds, 0)
+			for errors.Is(err, unix.EINTR) {
+				n, err = unix.Poll(fds, 0)
+			}
 			return err == nil && n == 1
 		})
 	}()

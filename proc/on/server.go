@@ -130,7 +130,7 @@ func (s *Server) start(ctx context.Context, x *onpb.Start, c *carrier) (*process
 		return nil, err
 	}
 	if x.Tty {
-		m, slave, err := terminal(uint16(x.Rows), uint16(x.Cols), x.Uid)
+		m, slave, err := terminal(uint16(x.Rows), uint16(x.Cols), x.Uid, speaksUTF8(stringsOf(x.Env)))
 		if err != nil {
 			return fail(err)
 		}
