@@ -80,8 +80,8 @@ func (e Incomplete) Error() string {
 // List lists the processes of all hosts that are up, each once. When some hosts could not be asked it gives the processes of the others
 // together with an Incomplete.
 func List(ctx context.Context) ([]Process, error) {
-	var r control.ProcsReply
-	if err := control.Call(ctx, socket(), control.OpProcs, control.ProcsRequest{}, &r); err != nil {
+	r, err := control.Procs(ctx, socket(), control.ProcsRequest{})
+	if err != nil {
 		return nil, err
 	}
 	if len(r.Failed) > 0 {

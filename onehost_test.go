@@ -19,7 +19,10 @@ import (
 	"github.com/onehost/onehost/names"
 )
 
-// daemon is a fake: a cluster farm of h1 to h4, of which h3 failed and h4 left, and one process, 2:7. Commands run on this machine.
+// many is how many processes the fake's list has.
+const many = 500
+
+// daemon is a fake: a cluster farm of h1 to h4, of which h3 failed and h4 left, and processes, the first of which is 2:7. Commands run on this machine.
 func daemon(t *testing.T) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "c.sock")
@@ -33,12 +36,16 @@ func daemon(t *testing.T) {
 				{Name: "h4", Number: 4, State: "left"},
 			}}, nil
 		}),
-		control.OpProcs: answer(func(control.ProcsRequest) (any, error) {
-			return control.ProcsReply{
+		control.OpProcs: func(_ context.Context, _ control.Caller, c *control.Conn, _ json.RawMessage, _ []*os.File) error {
+			r := control.ProcsReply{
 				Procs:  []control.Proc{{Pid: pid, Name: "h2:7", Command: "sleep 9"}},
 				Failed: map[names.HostName]string{"h3": "it has failed", "h0": "no way"},
-			}, nil
-		}),
+			}
+			for range many - 1 { // more than a packet holds
+				r.Procs = append(r.Procs, control.Proc{Command: strings.Repeat("x", 1000)})
+			}
+			return r.Send(c)
+		},
 		control.OpWhere: answer(func(r control.PidRequest) (any, error) {
 			return control.WhereReply{Pid: pid, Home: "h2", Host: "h1"}, known(r.Pid)
 		}),
@@ -159,7 +166,7 @@ func TestProcesses(t *testing.T) {
 	ctx := t.Context()
 	list, err := onehost.List(ctx)
 	var part onehost.Incomplete
-	if !errors.As(err, &part) || len(part) != 2 || err.Error() != "hosts that could not be asked: h0: no way; h3: it has failed" || len(list) != 1 || list[0].Pid != pid {
+	if !errors.As(err, &part) || len(part) != 2 || err.Error() != "hosts that could not be asked: h0: no way; h3: it has failed" || len(list) != many || list[0].Pid != pid {
 		t.Errorf("list: %+v, %v", list, err)
 	}
 	if p, err := onehost.Where(ctx, pid); err != nil || p.Home != "h2" || p.Host != "h1" {
