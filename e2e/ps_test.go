@@ -82,6 +82,21 @@ func TestPs(t *testing.T) {
 		}
 	}
 
+	t.Run("its name", func(t *testing.T) {
+		// sh and awk may be links to other programs; a name that is too long for the kernel is cut.
+		out := alice.must(t, `mkdir bin && ln -s /bin/sleep bin/name-of-twenty-bytes &&
+			for run in "" "onehost run -q --no-local --hosts h2"; do
+				for c in "sh -c 'cat /proc/self/comm /proc/\$\$/comm'" "/bin/sh -c 'read n < /proc/\$\$/comm; echo \$n'" "awk 'BEGIN { getline < \"/proc/self/comm\"; print }'" \
+					"bash -c '(exec -a other ~/bin/name-of-twenty-bytes 1) & sleep 0.3; cat /proc/\$!/comm; wait'"; do
+					eval "$run $c"
+				done
+			done`)
+		lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+		if len(lines)%2 != 0 || !slices.Equal(lines[:len(lines)/2], lines[len(lines)/2:]) || lines[1] != "sh" {
+			t.Errorf("at home, and elsewhere: %q", lines)
+		}
+	})
+
 	t.Run("whoever is asked", func(t *testing.T) {
 		for _, h := range c.Hosts() {
 			r := procs(t, h, control.ProcsRequest{})
