@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -280,5 +281,32 @@ func TestShellJobs(t *testing.T) {
 				t.Errorf("%q, status %#x; want %q", out, int(ws), c.want)
 			}
 		})
+	}
+}
+
+// TestSetuid: a filter is no reason for a program not to get its owner's rights.
+func TestSetuid(t *testing.T) {
+	n := openNest(t, testConfig())
+	dir := t.TempDir()
+	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile("/usr/bin/id")
+	if err != nil {
+		t.Skip(err)
+	}
+	id := filepath.Join(dir, "id")
+	if err := os.WriteFile(id, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(id, 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	s := atHome(id + " -u; " + id + " -ru")
+	s.UID, s.GID = [4]uint32{1000, 1000, 1000, 1000}, [4]uint32{1000, 1000, 1000, 1000}
+	if ws, out := start(t, n, s).end(t); ws != 0 || out != "0\n1000\n" {
+		t.Errorf("%q, status %#x", out, int(ws))
 	}
 }
