@@ -20,6 +20,10 @@ func (s *server) notified(n *intercept.Notification) {
 		return
 	}
 	s.numbers.seen(n.TID)
+	if s.deeper(n.TID) { // its numbers are those of a name space of its own
+		n.Continue()
+		return
+	}
 	switch {
 	case n.Nr == unix.SYS_GETPPID:
 		s.getppid(n)
@@ -71,6 +75,28 @@ func (s *server) fork(n *intercept.Notification) {
 			}
 		}()
 	}
+}
+
+// deeper reports whether a thread is in a pid name space that was made inside of the nest.
+func (s *server) deeper(tid int) bool {
+	s.mu.Lock()
+	job := s.byPid[tid] != nil
+	s.mu.Unlock()
+	if job {
+		return false
+	}
+	space := s.spaceOf(tid)
+	return space != "" && space != s.space
+}
+
+// spaceOf names the pid name space of a process or thread; "" if it is gone.
+func (s *server) spaceOf(tid int) string {
+	var buf [64]byte
+	got, err := unix.Readlinkat(s.numbers.proc, strconv.Itoa(tid)+"/ns/pid", buf[:])
+	if err != nil {
+		return ""
+	}
+	return string(buf[:got])
 }
 
 // number is an argument as the kernel takes it for a pid.

@@ -25,7 +25,8 @@
 // What a process is told. One seccomp filter (intercept.Nests) with one listener is on everything in the nest: it is put on one thread
 // of the init, which makes the jobs and does nothing else (maker). The init answers. getppid, getpgrp, getpgid and getsid
 // say what they would at home, and setsid and setpgid do what they would there (the home hears of it: Regrouped). A call
-// about a process that is not in the nest goes to Config.Call. All else is the kernel's.
+// about a process that is not in the nest goes to Config.Call. All else is the kernel's, and so are processes in pid name spaces that were made inside of the nest, but for the
+// counting of their forks.
 //
 // A job's process leads a group of the kernel's that stands for the group it is in at home, of which there may be members anywhere: so
 // a signal to its own group goes by way of the home, and comes back as an order for the group, by Signal. Groups and sessions that

@@ -41,6 +41,7 @@ type server struct {
 	maker   *maker
 	numbers *numbers
 	asks    bool
+	space   string // the nest's pid name space, as /proc/PID/ns/pid names it
 	// ignored are the signals that whoever started the daemon left ignored: they are not to reach the jobs.
 	ignored uint64
 	abort   int // FUSE abort file, or -1
@@ -112,6 +113,9 @@ func (s *server) setUp(cfg setup) (*tree, error) {
 		return nil, err
 	}
 	s.maker, s.asks = maker, cfg.Asks
+	if s.space = s.spaceOf(1); s.space == "" {
+		return nil, fmt.Errorf("name of the pid name space: %w", syscall.EIO)
+	}
 	if cfg.Grows {
 		s.numbers.short = func(has int) {
 			e := newMessage(msgShort)

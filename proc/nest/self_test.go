@@ -182,6 +182,7 @@ func TestElsewhere(t *testing.T) {
 		{"a child's group", "p=os.fork()\nif not p: os.setpgid(0,0); signal.signal(10, lambda *a: os._exit(7)); os.kill(0, 10); signal.pause()\nprint(os.waitstatus_to_exitcode(os.wait()[1]))", "7", nil},
 		{"a group it made", "signal.signal(10, lambda *a: print('got')); os.setpgid(0,0); os.kill(0, 10); os.killpg(777, 10)", "got\ngot", nil},
 		{"the kernel's number of its group", "try: os.killpg(777, 10)\nexcept PermissionError: print('asked')", "asked", []string{fmt.Sprint(k, " -777 10")}},
+		{"in a name space of its own", "print(os.popen('unshare --pid --fork sh -c \"kill -0 31000 2>/dev/null || echo none; kill -0 1 && echo \\\\$\\\\$ \\\\$PPID\"').read(), end='')", "none\n1 0", nil},
 		{"all", "try: os.kill(-1, 10)\nexcept PermissionError: print('asked')", "asked", []string{fmt.Sprint(k, " -1 10")}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
