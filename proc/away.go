@@ -2,6 +2,8 @@ package proc
 
 import (
 	"context"
+	"errors"
+	"syscall"
 )
 
 // Away is a job of this home that is elsewhere. Its family is its ghost's: those are the real ones, of which the nest has only a picture; and
@@ -10,6 +12,15 @@ import (
 type Away struct {
 	*Remote
 	Ghost *Local
+}
+
+// Signal implements Process. A job that has just ended still has its ghost, which is as a process that nobody has waited for yet.
+func (a *Away) Signal(ctx context.Context, who *Caller, s Signal) error {
+	err := a.Remote.Signal(ctx, who, s)
+	if errors.Is(err, syscall.ESRCH) {
+		return a.Ghost.Signal(ctx, who, s)
+	}
+	return err
 }
 
 // Wait implements Process.

@@ -73,19 +73,6 @@ func Read(tid int) (*Call, error) {
 	return c, nil
 }
 
-// Told makes a call of which a nest's init, which is this daemon's own, has told: the thread waits in it.
-func Told(tid, nr int, args [6]uint64) (*Call, error) {
-	c, err := Read(tid)
-	if err != nil {
-		return nil, err
-	}
-	if c.Nr != nr {
-		return nil, fmt.Errorf("thread %d waits in call %d, not %d: %w", tid, c.Nr, nr, syscall.ESRCH)
-	}
-	c.Args = args
-	return c, nil
-}
-
 // show reads what the kernel says of the call. A thread that is on its way shows as running.
 func (c *Call) show() (string, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(c.TID) + "/syscall")
