@@ -48,7 +48,7 @@ const (
 func results(out string) string {
 	var keep []string
 	out = strings.NewReplacer("nice now", "nicenow", "limit now", "limitnow").Replace(out)
-	for _, f := range strings.Fields(out) {
+	for f := range strings.FieldsSeq(out) {
 		if !strings.HasPrefix(f, "pinned=") || strings.HasPrefix(f, "pinned={0}") {
 			keep = append(keep, f)
 		}

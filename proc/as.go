@@ -2,6 +2,7 @@ package proc
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -42,14 +43,14 @@ func asOn(ctx context.Context, who *Caller, other int, calls ...*sys.Call) error
 	go func() {
 		var err error
 		for {
-			if err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
+			if err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
 				break
 			}
 		}
 		mu.Lock()
 		if err == nil {
 			for {
-				if _, err = unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+				if _, err = unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
 					break
 				}
 			}
@@ -76,10 +77,13 @@ func asOn(ctx context.Context, who *Caller, other int, calls ...*sys.Call) error
 	mu.Unlock()
 	limit.Reset(killTime)
 	select {
-	case <-ended: // what it did is not known
+	case err := <-ended:
+		if err != nil {
+			return err
+		}
 	case <-limit.C:
 	}
-	return syscall.ETIMEDOUT
+	return syscall.ETIMEDOUT // what it did is not known
 }
 
 // debuggable reports whether processes that change their ids may be traced by their new user, as a setting of the machine for

@@ -167,15 +167,15 @@ func stackOf(t testing.TB, pid int) uint64 {
 func TestGone(t *testing.T) {
 	v := reflect.ValueOf(Process(Gone(syscall.EHOSTDOWN)))
 	ty := reflect.TypeFor[Process]()
-	for i := range ty.NumMethod() {
-		m := v.MethodByName(ty.Method(i).Name)
+	for method := range ty.Methods() {
+		m := v.MethodByName(method.Name)
 		args := []reflect.Value{reflect.ValueOf(t.Context())}
 		for j := 1; j < m.Type().NumIn(); j++ {
 			args = append(args, reflect.Zero(m.Type().In(j)))
 		}
 		out := m.Call(args)
-		if err, _ := out[len(out)-1].Interface().(error); !errors.Is(err, syscall.EHOSTDOWN) {
-			t.Errorf("%s: %v", ty.Method(i).Name, err)
+		if err, _ := reflect.TypeAssert[error](out[len(out)-1]); !errors.Is(err, syscall.EHOSTDOWN) {
+			t.Errorf("%s: %v", method.Name, err)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func StartAs(id *Identity, apart bool, other int, calls ...*Call) (*As, syscall.
 		}
 	}
 	if errno := a.p.become(id); errno != 0 {
-		a.Finish()
+		a.unshare()
 		return nil, errno
 	}
 	if apart {
@@ -73,7 +73,7 @@ func StartAs(id *Identity, apart bool, other int, calls ...*Call) (*As, syscall.
 		a.Pid, errno = Clone(a.p, CloneOptions{Cgroup: -1, Report: -1})
 	}
 	if errno != 0 {
-		a.Finish()
+		a.unshare()
 		return nil, errno
 	}
 	return a, 0
@@ -96,12 +96,17 @@ func (a *As) Finish() (step string, errno syscall.Errno) {
 		step, errno = a.p.StepName(s.failed-1), s.errno
 	}
 	runtime.KeepAlive(a.calls)
+	a.unshare()
+	return step, errno
+}
+
+// unshare gives the shared memory back.
+func (a *As) unshare() {
 	if a.area != nil {
 		a.p.state, a.at = &programState{}, nil // they were in it
 		_ = unix.Munmap(a.area)                // it cannot fail for what Mmap gave
 		a.area = nil
 	}
-	return step, errno
 }
 
 // share moves what the calls read, write and leave into memory that a child with a copy of ours leaves it in.
