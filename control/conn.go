@@ -112,6 +112,9 @@ func (c *Conn) Send(v any, fds ...*os.File) error {
 // file is io.EOF. The descriptors are the caller's to close.
 func (c *Conn) Receive(v any) ([]*os.File, error) {
 	n, oobn, flags, _, err := c.nc.ReadMsgUnix(c.rbuf, c.obuf)
+	if errors.Is(err, syscall.ECONNRESET) { // the other end closed without reading all; the kernel says so before what it had sent last
+		n, oobn, flags, _, err = c.nc.ReadMsgUnix(c.rbuf, c.obuf)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -135,6 +135,54 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// TestLastWord: what a handler sent before it returned arrives, though it left something of ours unread.
+func TestLastWord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	unread := make(chan struct{})
+	s, err := listen(path, map[string]Handler{
+		"end": func(_ context.Context, _ Caller, c *Conn, _ json.RawMessage, _ []*os.File) error {
+			<-unread
+			return c.Send(echo{"last word"})
+		},
+	}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, err := Dial(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := errors.Join(c.Open("end", echo{}), c.Send(echo{"nobody reads this"})); err != nil {
+		t.Fatal(err)
+	}
+	close(unread)
+	gone := func() bool { // the other end is closed
+		p := []unix.PollFd{{Events: unix.POLLRDHUP}}
+		rc, err := c.nc.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := rc.Control(func(fd uintptr) { p[0].Fd = int32(fd); _, err = unix.Poll(p, 0) }); err != nil {
+			t.Fatal(err)
+		}
+		return err == nil && p[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLRDHUP) != 0
+	}
+	for end := time.Now().Add(10 * time.Second); !gone(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the handler's end is not closed")
+		}
+	}
+	var got echo
+	if _, err := c.Receive(&got); err != nil || got.Text != "last word" {
+		t.Errorf("%q, %v", got.Text, err)
+	}
+	if _, err := c.Receive(&got); !errors.Is(err, io.EOF) {
+		t.Errorf("then %v", err)
+	}
+}
+
 // TestFullTable takes away the daemon's descriptors for a while: it must answer again when there are some.
 func TestFullTable(t *testing.T) {
 	_, path := serve(t, time.Minute)
