@@ -263,6 +263,9 @@ func (s *server) news(j *job, ev *Event) {
 	s.tell(j, ev)
 }
 
+// siTkill is the si_code of a signal sent by tkill or tgkill.
+const siTkill = -6
+
 // signal sends a signal to the process of a job or to its process group.
 func (s *server) signal(id uint64, sig int, code int32, value int64, group bool) syscall.Errno {
 	s.mu.Lock()
@@ -276,6 +279,8 @@ func (s *server) signal(id uint64, sig int, code int32, value int64, group bool)
 		err := unix.Kill(-j.pid, syscall.Signal(sig))
 		s.echoedLocked(j, sig)
 		return errnoOf(err)
+	case code == siTkill: // which nobody may claim for another process
+		return errnoOf(unix.Tgkill(j.pid, j.pid, syscall.Signal(sig)))
 	case code < 0:
 		return sys.Sigqueue(j.pid, sig, code, value)
 	}
