@@ -83,7 +83,8 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Set{cancel: cancel, life: life}
 	fds := make([]FD, 0, len(ds))
-	outputs := map[int]*os.File{}
+	outputs := map[int]*os.File{} // by Same
+	byName := map[int]*os.File{}  // by Open
 	for _, d := range ds {
 		fd := FD{N: d.N}
 		obj := &Object{conn: conn, seq: &c.seq, id: d.ID, flags: d.Flags, life: life}
@@ -112,7 +113,11 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 				outputs[d.Same] = fd.File
 			}
 		default:
-			if fd.File = s.open(d, obj, o); fd.File == nil {
+			if fd.File = byName[d.Open]; fd.File == nil || d.Open == 0 {
+				fd.File = s.open(d, obj, o)
+				byName[d.Open] = fd.File
+			}
+			if fd.File == nil {
 				err = s.ship(obj, &fd, o.Ship)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -21,6 +22,8 @@ type Desc struct {
 	Flags int    `json:"f,omitempty"` // access mode and status flags of the home's open file
 	// Same numbers the descriptors that are one pipe, terminal or socket.
 	Same int `json:"s,omitempty"`
+	// Open numbers the descriptors that are one open file, with one offset, where Same does not tell.
+	Open int `json:"q,omitempty"`
 	// The inode number of a file or directory that may be opened by name: what has the name later may be another.
 	Ino uint64 `json:"o,omitempty"`
 	// Of a file that may be opened by name.
@@ -74,6 +77,7 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 	}
 	type identity struct{ dev, ino, rdev uint64 }
 	groups := map[identity]int{}
+	var shipped []*os.File // by Open-1
 	ds := make([]Desc, 0, len(ns))
 	for i, f := range files {
 		d := Desc{N: ns[i]}
@@ -126,6 +130,13 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 				groups[key] = len(groups) + 1
 			}
 			d.Same = groups[key]
+			if d.Kind == Shipped {
+				at := slices.IndexFunc(shipped, func(g *os.File) bool { return sameOpen(f, g) })
+				if at < 0 {
+					at, shipped = len(shipped), append(shipped, f)
+				}
+				d.Open = at + 1
+			}
 		}
 		ds = append(ds, d)
 	}
@@ -134,6 +145,19 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 		return nil, nil, err
 	}
 	return desc, release, nil
+}
+
+// sameOpen reports whether two descriptors are of one open file; a kernel that cannot tell says no.
+func sameOpen(f, g *os.File) (same bool) {
+	const kcmpFile = 0
+	self := uintptr(os.Getpid())
+	_ = control(f, func(a int) {
+		_ = control(g, func(b int) {
+			r, _, errno := unix.RawSyscall6(unix.SYS_KCMP, self, self, kcmpFile, uintptr(a), uintptr(b), 0)
+			same = errno == 0 && r == 0
+		})
+	})
+	return same
 }
 
 // refine sees whether what would be shipped read by read can be had at less cost, and be more like what it is at home.

@@ -12,7 +12,7 @@
 //	           from there, and what is typed is brought when somebody waits for it (keyboard)
 //	shipped    the reading side of another pipe or socket, and regular files in any mode: each read and write is
 //	           one call to the home (Object), through a file that the Shipper makes; nothing is read ahead. A regular file
-//	           that is only read is opened by name instead, if it has one, and the home's offset moved at the end
+//	           that is only read is opened by name instead, if it has one, once for the descriptors that share an offset, and the home's offset moved at the end
 //	input      the reading side of a pipe or socket that nobody else can read: a local pipe, filled ahead
 //	path       the null device and its like, and directories: opened in the nest by name
 //	ended      a pipe whose writers are gone for good: a local one like it
