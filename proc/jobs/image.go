@@ -80,6 +80,7 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 	if x.CwdIno, err = named(dir+"/cwd", x.Cwd); err != nil {
 		return nil, err
 	}
+	x.Exe = called(pid, x.Exe, x.Cwd)
 	if x.Argv, err = strung(dir + "/cmdline"); err != nil {
 		return nil, err
 	}
