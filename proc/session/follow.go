@@ -36,6 +36,7 @@ func (r *remoteJob) follow() {
 		last := r.events()
 		select {
 		case <-r.gone: // nobody is left to end
+			r.killed(last)
 			return
 		case <-r.s.ctx.Done():
 			return
@@ -69,6 +70,7 @@ func (r *remoteJob) events() control.JobEvent {
 		}
 		switch ev.Kind {
 		case control.JobStopped:
+			r.haltedNow()
 			r.stop(ev.Signal)
 		case control.JobContinued:
 			r.cont()
@@ -138,8 +140,10 @@ func (r *remoteJob) cont() {
 	r.mu.Lock()
 	r.resumed = false
 	r.forgetLocked()
-	was := r.stopped
-	r.stopped = false
+	was := r.stopped && r.halted == nil // or it is news of before a SIGSTOP that is under way
+	if r.halted == nil {
+		r.stopped = false
+	}
 	r.mu.Unlock()
 	if st, err := readStat(r.pid); was && err == nil && st.state == 'T' {
 		r.mu.Lock()
@@ -164,6 +168,12 @@ func (r *remoteJob) exit(ev control.JobEvent) {
 	r.cpu = ev.User + ev.System
 	r.s.report.JobDone(r.id, status.Shell(), r.cpu, time.Since(r.began))
 	r.finish(status)
+}
+
+// killed reports the end of a job whose ghost was killed.
+func (r *remoteJob) killed(last control.JobEvent) {
+	r.cpu = last.User + last.System
+	r.s.report.JobDone(r.id, Status{Signal: unix.SIGKILL}.Shell(), r.cpu, time.Since(r.began))
 }
 
 // finish makes the ghost end, and waits for it.
@@ -304,6 +314,7 @@ func (r *remoteJob) hangUp() {
 
 // end forgets the job.
 func (r *remoteJob) end() {
+	r.haltedNow()
 	r.hangUp()
 	r.ghost.Close()
 	r.s.mu.Lock()

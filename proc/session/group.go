@@ -78,17 +78,40 @@ func (s *supervisor) Signal(n *intercept.Notification, pid, sig int) {
 		}
 	}
 	s.mu.Unlock()
+	var stopping []<-chan struct{}
 	if len(all) > 0 && sig > 0 && sig <= 64 {
-		s.announce(n.TID, pid, sig, all)
+		stopping = s.announce(n.TID, pid, sig, all)
 	}
+	answer := n.Continue
 	if pid == -1 && s.daemon != nil { // also to what jobs have forked elsewhere, of which no ghost knows
-		s.wg.Go(func() { s.ask(n) })
+		answer = func() { s.ask(n) }
+	} else if len(stopping) == 0 {
+		n.Continue()
 		return
 	}
-	n.Continue()
+	s.wg.Go(func() {
+		s.await(stopping)
+		answer()
+	})
 }
 
-func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) {
+// await waits until jobs have stopped: who has stopped a process may rely on it.
+func (s *supervisor) await(stopping []<-chan struct{}) {
+	late := time.NewTimer(stopTimeout)
+	defer late.Stop()
+	for _, halted := range stopping {
+		select {
+		case <-halted:
+		case <-late.C: // its host has other worries
+			return
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// announce tells the ghosts that a signal is for, and gives what to wait for until the jobs of those that it stops have stopped.
+func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) (stopping []<-chan struct{}) {
 	group := -pid
 	if pid == 0 {
 		if st, err := readStat(tid); err == nil {
@@ -97,13 +120,15 @@ func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) {
 	}
 	from, err := leader(tid)
 	if err != nil {
-		return
+		return nil
 	}
 	for _, j := range all {
 		switch hit := pid == j.pid || pid == -1 || (pid <= 0 && inGroup(j.pid, group)); {
 		case !hit:
 		case sig == int(unix.SIGSTOP):
-			j.stopNative()
+			if halted := j.stopNative(); halted != nil {
+				stopping = append(stopping, halted)
+			}
 		case pid <= 0:
 			j.mu.Lock()
 			if j.expect == nil {
@@ -113,6 +138,7 @@ func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) {
 			j.mu.Unlock()
 		}
 	}
+	return stopping
 }
 
 func inGroup(pid, group int) bool {

@@ -51,6 +51,7 @@ type remoteJob struct {
 	stopped bool             // the ghost is stopped, or on its way
 	woken   bool             // we sent the ghost a SIGCONT because the job was continued there
 	home    bool             // it comes back: its next exec is let through
+	halted  chan struct{}    // closed when the job says that it has stopped, or ends; nil if nobody waits for that
 	expect  map[int]expected // by signal
 	resumed bool             // a SIGCONT went to the job, and it has not said that it was continued
 	late    *time.Timer      // of a stop that may be one of before that
@@ -239,9 +240,41 @@ func (r *remoteJob) forward() {
 				continue // the job goes on already
 			}
 		}
+		if stops(sig.Number) && r.wokenUnseen() {
+			r.order(control.JobOrder{Signal: int(unix.SIGCONT)})
+		}
 		group := r.toGroup(sig.Number, sig.Code, int(sig.Pid))
 		r.order(control.JobOrder{Signal: sig.Number, Code: sig.Code, Value: sig.Value, Group: group})
 	}
+}
+
+// stops reports whether a signal is one of those by which job control stops.
+func stops(sig int) bool {
+	return sig == int(unix.SIGTSTP) || sig == int(unix.SIGTTIN) || sig == int(unix.SIGTTOU)
+}
+
+// sureTime is how long a ghost that was told to stop may be seen to run.
+const sureTime = 20 * time.Millisecond
+
+// wokenUnseen is asked when the ghost got a signal of job control while it should be stopped: it reports whether it was continued before,
+// which nobody saw because the kernel drops a pending SIGCONT for a stop. It runs then; otherwise it is stopped within microseconds.
+func (r *remoteJob) wokenUnseen() bool {
+	r.mu.Lock()
+	should := r.stopped
+	r.mu.Unlock()
+	if !should {
+		return false
+	}
+	for end := time.Now().Add(sureTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if st, err := readStat(r.pid); err != nil || st.state == 'T' {
+			return false
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped, r.woken, r.resumed = false, false, true
+	r.forgetLocked()
+	return true
 }
 
 func (r *remoteJob) order(o control.JobOrder) {
@@ -268,13 +301,29 @@ func (r *remoteJob) reparented() {
 	}
 }
 
-// stopNative says that the ghost is being stopped by a SIGSTOP it cannot see.
-func (r *remoteJob) stopNative() {
+// stopNative says that the ghost is being stopped by a SIGSTOP it cannot see. The channel is closed when the job has stopped; it is nil
+// if it should be stopped already.
+func (r *remoteJob) stopNative() <-chan struct{} {
 	r.mu.Lock()
 	was := r.stopped
 	r.stopped = true
+	if !was && r.halted == nil {
+		r.halted = make(chan struct{})
+	}
+	halted := r.halted
 	r.mu.Unlock()
 	if !was {
 		r.order(control.JobOrder{Signal: int(unix.SIGSTOP)})
 	}
+	return halted
+}
+
+// haltedNow says that the job has stopped, or that nobody will hear of it.
+func (r *remoteJob) haltedNow() {
+	r.mu.Lock()
+	if r.halted != nil {
+		close(r.halted)
+		r.halted = nil
+	}
+	r.mu.Unlock()
 }

@@ -75,7 +75,11 @@ func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
 				w := unix.WaitStatus(n.Status)
 				switch {
 				case w.Stopped():
-					s.stopSelf()
+					// What stopped CMD's group may have stopped us before we read this, and who continued us CMD too.
+					sys.AwaitGroupKills()
+					if st, err := readStat(k.command); err == nil && st.state == 'T' {
+						s.stopSelf(w.StopSignal())
+					}
 				case w.Exited(), w.Signaled():
 					return statusOf(w), failed
 				}
@@ -107,12 +111,34 @@ func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
 // stopTimeout bounds the wait for jobs elsewhere to stop.
 const stopTimeout = 500 * time.Millisecond
 
-// stopSelf stops run as CMD is stopped, so that the shell sees its job stopped; first what the jobs elsewhere need to
+// stopSelf stops run as CMD is stopped, and by the same signal, so that the shell sees its job stopped; first what the jobs elsewhere need to
 // stop is passed on. It returns when somebody continues us.
-func (s *supervisor) stopSelf() {
+func (s *supervisor) stopSelf(sig syscall.Signal) {
 	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && !s.stoppedAll(); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	s.noticeStops() // nobody can while we are stopped
-	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+	if sig == unix.SIGSTOP || orphaned() {
+		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+		return
+	}
+	sys.Stop(sig)
+}
+
+// orphaned reports whether the signals of job control would not stop us: the process group is orphaned, as far as our own parent tells.
+func orphaned() bool {
+	self, err := readStat(os.Getpid())
+	if err != nil {
+		return true
+	}
+	parent, err := readStat(self.ppid)
+	if err != nil || parent.pgid == self.pgid {
+		return true
+	}
+	ours, err := unix.Getsid(0)
+	if err != nil {
+		return true
+	}
+	its, err := unix.Getsid(self.ppid)
+	return err != nil || its != ours
 }
