@@ -65,7 +65,7 @@ def count(*a):
 signal.signal(signal.SIGURG, count)
 print(name, 'is', os.getpid(), open('/proc/1/comm').read().strip() == 'exe', flush=True)
 if name == 'kills':
-	while not os.path.exists('go'): time.sleep(0.02)
+	while not os.path.exists('begin'): time.sleep(0.02)
 	os.kill(0, signal.SIGURG)
 	now = got
 	os.killpg(os.getpgrp(), signal.SIGURG)
@@ -76,10 +76,10 @@ print(name, 'got', got, flush=True)
 P
 printf 'all: a b kills\na b kills: ; @exec python3 member.py $@ $(nothing)\n' > group.mk`)
 	for _, how := range []string{"", "set -m; "} { // in the group of the run, and in one of its own
-		out := j.must(t, `rm -f go gone over out; touch out
+		out := j.must(t, `rm -f begin gone over out; touch out
 setsid -w onehost run -q --no-local bash -c '`+how+`python3 member.py home & (set +m; python3 member.py beside) & make -s -j3 -f group.mk; wait' > out 2>&1 & run=$!
 until [ $(grep -c ' is ' out) = 5 ]; do sleep 0.02; done
-touch go; until test -e gone; do sleep 0.02; done; sleep 0.5; touch over; wait $run; sort out`)
+touch begin; until test -e gone; do sleep 0.02; done; sleep 0.5; touch over; wait $run; sort out`)
 		for _, name := range []string{"a", "b", "kills"} {
 			if !strings.Contains(out, name+" got 2\n") {
 				t.Errorf("%q%s: not twice: %q", how, name, out)
