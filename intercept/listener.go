@@ -32,6 +32,8 @@ type Listener struct {
 	fd   int
 	file *os.File
 	gate *sys.Gate // nil: none
+
+	stile *sys.Turnstile // nil: none
 }
 
 // NewListener takes over the descriptor that came with the filter.
@@ -64,8 +66,12 @@ func (l *Listener) Serve(ctx context.Context, h Handler) error {
 }
 
 // Each calls f with every notification, one after the other, until nobody is left under the filter (nil) or ctx ends (its error). As
-// with a Handler, f must have each answered once, and what takes time belongs on another goroutine.
+// with a Handler, f must have each answered once, and what takes time belongs on another goroutine. After CountForks ctx is not looked
+// at: it goes on as long as the process.
 func (l *Listener) Each(ctx context.Context, f func(*Notification)) error {
+	if l.stile != nil {
+		return l.eachCounted(f)
+	}
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("eventfd: %w", err)

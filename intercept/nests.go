@@ -1,6 +1,12 @@
 package intercept
 
-import "golang.org/x/sys/unix"
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
+)
 
 // Nests describes the filter of a nest. In a nest the number says more than the host part: those of the block that was leased to
 // it are its own processes, of which the kernel knows best; 0 is the caller; any other may be at home or anywhere. Notified are the calls
@@ -100,6 +106,28 @@ func (f Nests) body(r rule) []unix.SockFilter {
 	}
 	b.ret(unix.SECCOMP_RET_ALLOW)
 	return b.prog
+}
+
+// CountForks lets forks pass before anything of the process wakes up, as many as it is told to: see sys.Turnstile. Each hands on all else. Call
+// it before Each; nil means that this machine has none, and that Each hands on all.
+func (l *Listener) CountForks() *sys.Turnstile {
+	t, err := sys.NewTurnstile(l.fd)
+	if err != nil {
+		return nil
+	}
+	l.stile = t
+	return t
+}
+
+// eachCounted is Each behind a turnstile.
+func (l *Listener) eachCounted(f func(*Notification)) error {
+	for {
+		var raw sys.SeccompNotif
+		if err := l.stile.Receive(&raw); err != nil {
+			return fmt.Errorf("seccomp listener: %w", err)
+		}
+		f(l.notification(&raw))
+	}
 }
 
 // Fork reports whether a notification of a nest is about making a process or a thread.

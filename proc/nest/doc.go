@@ -19,7 +19,7 @@
 //
 // What is guaranteed of numbers. A started process has exactly the number asked for, or Start fails with EEXIST. The number of every
 // descendant, processes and threads, lies in [PidFirst, PidLast], however fast they fork: each fork is notified and counted before
-// the kernel carries it out (numbers), which would otherwise wrap to 300 past the end of the block, silently. A nest that uses more than half
+// the kernel carries it out (numbers; while there are plenty left, by a bare thread, sys.Turnstile), which would otherwise wrap to 300 past the end of the block, silently. A nest that uses more than half
 // of its numbers asks for another block (Config.More). When all are in use, fork waits for that, or fails with EAGAIN. What nobody can count are the kernel's own threads for io_uring; some numbers are left over for them.
 //
 // What a process is told. One seccomp filter (intercept.Nests) with one listener is on everything in the nest: it is put on one thread

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // numbers keeps the numbers that the kernel gives out in this pid name space inside the leased blocks.
@@ -28,10 +30,11 @@ type numbers struct {
 
 	mu      sync.Mutex
 	blocks  []block
+	stile   *sys.Turnstile   // counts forks before the init wakes up; nil: all are handed to it
 	asked   bool             // for one more
 	retry   time.Time        // when to ask again after a refusal
 	grown   chan struct{}    // closed and made anew by add
-	left    int              // forks until the next look
+	left    int              // forks until the next look, without stile
 	open    map[int]struct{} // threads that were let through and may not have their number yet
 	pending int              // the same of the init's own
 }
@@ -113,6 +116,7 @@ func (n *numbers) seen(tid int) {
 func (n *numbers) fork(tid int) (ok bool, soon <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.passed()
 	delete(n.open, tid)
 	if n.takeLocked() {
 		n.open[tid] = struct{}{}
@@ -139,24 +143,58 @@ func (n *numbers) own() (done func(), ok bool) {
 }
 
 func (n *numbers) takeLocked() bool {
-	if n.left <= 0 {
-		n.count()
+	if n.took() {
+		return true
 	}
-	if n.left <= 0 {
-		return false
+	n.count()
+	return n.took()
+}
+
+// took takes one of the forks that may be let through, if there is one.
+func (n *numbers) took() bool {
+	if n.stile != nil {
+		return n.stile.Take()
 	}
 	n.left--
-	return true
+	return n.left >= 0
+}
+
+// let sets how many forks may be let through.
+func (n *numbers) let(forks int) {
+	if n.stile != nil {
+		n.stile.Let(forks)
+	}
+	n.left = forks
+}
+
+// passed takes note of the forks that the turnstile has let through.
+func (n *numbers) passed() {
+	if n.stile != nil {
+		n.stile.Forks(func(tid int) { n.open[tid] = struct{}{} })
+	}
+}
+
+// turnstile has forks counted before the init wakes up.
+func (n *numbers) turnstile(t *sys.Turnstile) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stile = t
+	n.count()
 }
 
 // countTries is how often, a millisecond apart, the numbers are counted again when forks that are under way could need all that are
 // left.
 const countTries = 5
 
-// count sets the next number to the first of the block that has most free, and left to what is safe from there. The order matters: a fork
+// maxForks bounds the forks between two looks.
+const maxForks = 1024
+
+// count sets the next number to the first of the block that has most free, and lets through what is safe from there. The order matters: a fork
 // that is over when it is looked at has its number when they are counted.
 func (n *numbers) count() {
 	for try := 1; ; try++ {
+		n.let(0)
+		n.passed()
 		for tid := range n.open {
 			if !n.forking(tid) {
 				delete(n.open, tid)
@@ -172,7 +210,6 @@ func (n *numbers) count() {
 			all += free
 			size += b.last - b.first + 1
 		}
-		n.left = 0
 		if all < size/2 && n.short != nil && !n.asked && time.Now().After(n.retry) {
 			n.asked = true
 			go n.short(len(n.blocks))
@@ -182,7 +219,8 @@ func (n *numbers) count() {
 		}
 		safe := n.free(best) - len(n.open) - n.pending
 		if safe > 0 {
-			n.left = min(max(safe-n.reserve, (safe+1)/2), size/4+1) // often enough to ask for more in time
+			// Often enough to ask for more in time, and for the turnstile to remember all.
+			n.let(min(max(safe-n.reserve, (safe+1)/2), size/4+1, maxForks))
 			return
 		}
 		if most == 0 || try == countTries {
@@ -251,6 +289,6 @@ func (n *numbers) add(first, last int) error {
 		return err
 	}
 	n.blocks = append(n.blocks, block{first, last})
-	n.left = 0
+	n.let(0)
 	return nil
 }

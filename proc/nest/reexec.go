@@ -123,6 +123,9 @@ func (s *server) setUp(cfg setup) (*tree, error) {
 			_ = s.conn.write(e)
 		}
 	}
+	if stile := listener.CountForks(); stile != nil {
+		s.numbers.turnstile(stile)
+	}
 	go func() { // as long as the init lives
 		if err := listener.Each(context.Background(), s.notified); err != nil {
 			s.log("its processes' calls are no longer answered: " + err.Error())

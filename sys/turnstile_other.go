@@ -1,0 +1,7 @@
+//go:build !amd64
+
+package sys
+
+import "syscall"
+
+func startTurnstile(*turnstileState) syscall.Errno { return syscall.ENOSYS }
