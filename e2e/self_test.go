@@ -52,3 +52,36 @@ read -r _ _ _ ppid _ < /proc/$1/stat; echo "parent $then $ppid"; touch over2; wa
 		}
 	}
 }
+
+// TestManyThere: a job that has more processes at a time than the block of numbers which its host has borrowed gets numbers of another
+// block; none of them is anybody else's.
+func TestManyThere(t *testing.T) {
+	c := cluster(t, 3)
+	j := job{host: c.Hosts()[0], dir: "/root"}
+	j.must(t, `cat > many.py <<'P'
+import os, signal
+pids = []
+try:
+	for i in range(1400):
+		p = os.fork()
+		if not p: signal.pause()
+		pids.append(p)
+finally:
+	if p:
+		for q in pids: os.kill(q, 9)
+for p in pids: os.wait()
+print(*pids)
+P
+printf 'all: a b\na b: ; @exec python3 many.py $(nothing)\n' > many.mk`)
+	out := j.must(t, "onehost run -q --no-local make -s -j2 -f many.mk")
+	seen := map[string]bool{}
+	for pid := range strings.FieldsSeq(out) {
+		if seen[pid] || len(pid) != 5 || pid < "32768" || pid > "65535" {
+			t.Fatalf("number %s", pid)
+		}
+		seen[pid] = true
+	}
+	if len(seen) != 2800 {
+		t.Errorf("%d numbers: %s", len(seen), brief(out))
+	}
+}
