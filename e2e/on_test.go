@@ -54,6 +54,7 @@ func TestOn(t *testing.T) {
 		{name: "the directory", script: `cd /etc && onehost on h2 pwd; cd /srv/here && onehost on h2 pwd`, out: "/etc\n/root\n"},
 		{name: "the environment", script: `env -i PATH=$PATH TERM=vt100 LANG=C LC_TIME=de_DE X=1 onehost on h2 env`, out: "USER=root\nLOGNAME=root\nHOME=/root\nSHELL=/bin/bash\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nTERM=vt100\nLANG=C\nLC_TIME=de_DE\n"},
 		{name: "what goes along", script: `umask 027; ulimit -f 1000; ulimit -n 500; nice -n 5 onehost on h2 bash -c 'umask; ulimit -f; ulimit -n; nice; cat /proc/self/oom_score_adj'`, out: "0027\n1000\n500\n5\n0\n"},
+		{name: "a terminal without a keyboard", script: `echo 'tty; exit 4' | onehost on -t h2 sh > o; echo $?; grep -c '/dev/pts/[0-9]' o; onehost on -t h2 sh -c 'cat; stty size' < /etc/hostname | tr -d '\r' | sort -u`, out: "4\n1\n24 80\nh1\n"},
 		{name: "the daemon of another", script: `ONEHOST_CONTROL=/nowhere onehost on h2 true`, status: 125, err: "onehost: onehostd is not running (nobody listens at /nowhere): start it with 'systemctl start onehostd' or, as root, 'onehostd &'\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,13 @@ func rexecByNumber(ctx context.Context) error {
 	}
 	if at, err := onehost.Where(ctx, p.Pid); err != nil || at.Home != "h2" || at.Host != "h2" || at.Pid != p.Pid {
 		return fmt.Errorf("where: %+v, %w", at, err)
+	}
+	list, err := onehost.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	if !slices.ContainsFunc(list, func(q onehost.Process) bool { return q.Pid == p.Pid && q.Host == "h2" && q.Command == "sleep 1000" }) {
+		return fmt.Errorf("%v is not among the %d listed", p.Pid, len(list))
 	}
 	waited := make(chan error, 1)
 	go func() {
