@@ -371,3 +371,32 @@ func TestBreach(t *testing.T) {
 		}
 	}
 }
+
+// TestCaller: what is refused of a caller, whom the kernel knows better than he does.
+func TestCaller(t *testing.T) {
+	me := control.Caller{Pid: os.Getpid(), UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
+	x, err := readCaller(me)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Uid != me.UID || x.Gid != me.GID || len(x.Limits) != 2*(unix.RLIMIT_RTTIME+1) {
+		t.Errorf("%v", x)
+	}
+	if n := x.Limits[2*unix.RLIMIT_NOFILE]; n > softFiles {
+		t.Errorf("%d open files, want at most %d", n, softFiles)
+	}
+	other, nobody := me, me
+	other.UID++
+	nobody.Pid = 0 // as in another pid name space
+	for name, who := range map[string]control.Caller{"who has changed": other, "who is not to be seen": nobody} {
+		if _, err := readCaller(who); err == nil {
+			t.Errorf("a caller %s is believed", name)
+		}
+	}
+	if err := unconfined("/proc/self", 1); err != nil {
+		t.Errorf("one filter, as in a session: %v", err)
+	}
+	if err := unconfined("/proc/self", 2); !errors.Is(err, unix.EPERM) {
+		t.Errorf("a sandbox: %v", err)
+	}
+}
