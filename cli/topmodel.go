@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -30,11 +29,10 @@ func (a *app) topScreen(ctx context.Context, o *topOptions, watch *watcher, firs
 	if !m.colored {
 		profile = colorprofile.ASCII
 	}
-	_, err = tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(a.env.Stdin), tea.WithOutput(a.env.Stdout), tea.WithoutSignalHandler(),
-		tea.WithEnvironment([]string{"TERM=" + a.env.Getenv("TERM")}), tea.WithColorProfile(profile), tea.WithFPS(framesPerSecond)).Run()
-	if ctx.Err() != nil && (errors.Is(err, tea.ErrProgramKilled) || errors.Is(err, context.Canceled)) {
-		return nil // a signal
-	}
+	p := tea.NewProgram(m, tea.WithInput(a.env.Stdin), tea.WithOutput(a.env.Stdout), tea.WithoutSignalHandler(),
+		tea.WithEnvironment([]string{"TERM=" + a.env.Getenv("TERM")}), tea.WithColorProfile(profile), tea.WithFPS(framesPerSecond))
+	defer context.AfterFunc(ctx, p.Quit)() // not by its own context: killed, it closes its input while that is being read
+	_, err = p.Run()
 	return err
 }
 

@@ -89,7 +89,7 @@ func TestTopRestoresTerminal(t *testing.T) {
 			select {
 			case err := <-ended:
 				if err != nil {
-					t.Errorf("it ended with %v", err)
+					t.Errorf("it ended with %v: %q", err, out.text())
 				}
 			case <-time.After(5 * time.Second):
 				t.Fatal("it does not end")
