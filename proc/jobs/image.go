@@ -84,7 +84,6 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 	if x.Argv, err = strung(dir + "/cmdline"); err != nil {
 		return nil, err
 	}
-	x.Exe = calledBy(dir, x.Exe, x.Argv)
 	if x.Env, err = strung(dir + "/environ"); err != nil {
 		return nil, err
 	}
