@@ -8,7 +8,7 @@ const (
 	MaxNote    = 60 << 10       // bytes of header and body of a note
 	MaxFrame   = 64 << 10       // bytes of payload of a frame
 	MaxCalls   = 4096           // calls under way in one direction of a connection
-	MaxStreams = 1024           // streams opened by one end of a connection
+	MaxStreams = 4096           // streams opened by one end of a connection
 	// MaxRequests is how many bytes of large call bodies may be under way in one direction of a connection.
 	MaxRequests = 64 << 20
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 mkdir -p dist/bench
 scripts/packages.sh make gcc=build-essential
 status=0
-for name in ${BENCH:-redis rate true local calls compile slower kill projects}; do
+for name in ${BENCH:-redis rate true local calls many compile slower kill projects}; do
     printf '\n## %s\n\n' "$name"
     scripts/bench/"$name".sh | tee dist/bench/"$name".md || { echo "$name failed" >&2; status=1; }
 done

@@ -53,5 +53,5 @@ column() { awk -v n="$2" -v p="${3:-.}" '$0 ~ p { print $n }' "$1"; }
 # tool: builds spawn.c in h1, once as spawn and once by the name of a spreader.
 tool() {
     # shellcheck disable=SC2016
-    on h1 sh -ec 'mkdir -p "$1"; cat >"$1/spawn.c"; gcc -O2 -o "$1/spawn" "$1/spawn.c"; cp "$1/spawn" "$1/samu"' sh "$bench_dir" <scripts/bench/spawn.c
+    on h1 sh -ec 'mkdir -p "$1"; cat >"$1/spawn.c"; gcc -O2 -pthread -o "$1/spawn" "$1/spawn.c"; cp "$1/spawn" "$1/samu"' sh "$bench_dir" <scripts/bench/spawn.c
 }

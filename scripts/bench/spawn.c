@@ -5,12 +5,15 @@
  *	spawn table		twenty calls, a line each; nanoseconds per call
  *	spawn far N PID		kill(PID, 0) N times, PID on another host; then, as a spreader, spawn and
  *				wait of /bin/true, and kill and wait of a sleep; median and 99th percentile, us
+ *	spawn many N [AT]	N sleeps, AT at a time by threads; says "up SECONDS", waits for the end of its
+ *				input, ends them all and says "down SECONDS"
  * It spawns with posix_spawn, as make does.
  */
 #define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -202,6 +205,54 @@ far(int n, pid_t pid)
 	show("wait", took, n);
 }
 
+static pid_t *sleepers;
+static int wanted, started;
+
+static void *
+start(void *unused)
+{
+	char *sleeper[] = { "/bin/sleep", "100000", NULL };
+	int i, e;
+
+	(void)unused;
+	while ((i = __atomic_fetch_add(&started, 1, __ATOMIC_RELAXED)) < wanted)
+		if ((e = posix_spawn(&sleepers[i], sleeper[0], NULL, NULL, sleeper, environ)) != 0)
+			errx(1, "sleep %d: %s", i, strerror(e));
+	return NULL;
+}
+
+static void
+many(int n, int at)
+{
+	pthread_t *t = calloc(at, sizeof *t);
+	double begin = now();
+	int i, status, bad = 0;
+	char b;
+
+	wanted = n;
+	if (t == NULL || (sleepers = calloc(n, sizeof *sleepers)) == NULL)
+		err(1, "calloc");
+	for (i = 0; i < at; i++)
+		if ((errno = pthread_create(&t[i], NULL, start, NULL)) != 0)
+			err(1, "pthread_create");
+	for (i = 0; i < at; i++)
+		pthread_join(t[i], NULL);
+	printf("up %.3f\n", (now() - begin) / 1e9);
+	fflush(stdout);
+	while (read(0, &b, 1) > 0)
+		;
+	begin = now();
+	for (i = 0; i < n; i++)
+		if (kill(sleepers[i], SIGTERM) < 0)
+			warn("kill %d", (int)sleepers[i]);
+	for (i = 0; i < n; i++)
+		if (waitpid(sleepers[i], &status, 0) != sleepers[i] || !WIFSIGNALED(status) || WTERMSIG(status) != SIGTERM)
+			bad++;
+	printf("down %.3f\n", (now() - begin) / 1e9);
+	if (bad)
+		errx(1, "%d of %d did not end by SIGTERM", bad, n);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -211,9 +262,11 @@ main(int argc, char **argv)
 		table();
 	else if (argc == 4 && strcmp(argv[1], "far") == 0 && atoi(argv[2]) > 0)
 		far(atoi(argv[2]), atoi(argv[3]));
+	else if (argc >= 3 && strcmp(argv[1], "many") == 0 && atoi(argv[2]) > 0)
+		many(atoi(argv[2]), argc > 3 && atoi(argv[3]) > 0 ? atoi(argv[3]) : 1);
 	else if (argc >= 3 && atoi(argv[1]) > 0)
 		spawn(atoi(argv[1]), argv + 2);
 	else
-		errx(2, "usage: spawn N CMD [ARG ...] | spawn calls | spawn table | spawn far N PID");
+		errx(2, "usage: spawn N CMD [ARG ...] | spawn calls | spawn table | spawn far N PID | spawn many N [AT]");
 	return 0;
 }

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# COUNT live processes of one home on the other hosts, started AT at a time: how fast they come and go, and what memory they take at home, as
+# ghosts, in the session's supervisor and in the daemons. Nothing may be left when they have ended.
+set -euo pipefail
+# shellcheck source=scripts/bench/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+count=${COUNT:-10000}
+at=${AT:-64}
+up "${HOSTS:-4}" >&2 # no quota
+tool
+rss() { # rss PATTERN: how many processes of h1 have such a command, and their memory in kB (Pss)
+    # shellcheck disable=SC2016
+    on h1 sh -c 'n=0; for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline 2>/dev/null | grep -q "$1" && { n=$((n + 1)); awk "/^Pss:/ { print \$2 }" $p/smaps_rollup; }; done 2>/dev/null | awk "{ s += \$1 } END { print NR, s + 0 }"' sh "$1" </dev/null
+}
+daemons() { # kB of the daemons and nests' inits of all hosts
+    local host
+    for host in $(seq "${HOSTS:-4}"); do
+        # shellcheck disable=SC2016
+        on "h$host" sh -c 'for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline 2>/dev/null | grep -q "^/usr/local/bin/onehostd\|^onehost-nest" && awk "/^Pss:/ { print \$2 }" $p/smaps_rollup; done 2>/dev/null; :' </dev/null
+    done | awk '{ s += $1 } END { print s + 0 }'
+}
+h1 "$bench_dir" onehost run -q --no-local ./samu 50 /bin/true </dev/null >/dev/null # warm
+before=$(daemons)
+mkfifo "$scratch/go"
+h1 "$bench_dir" onehost run -q --no-local ./samu many "$count" "$at" <"$scratch/go" >"$scratch/out" &
+run=$!
+exec 7>"$scratch/go"
+until grep -q '^up' "$scratch/out"; do
+    kill -0 "$run" 2>/dev/null || die "it ended before its $count processes were up"
+    sleep 0.2
+done
+read -r ghosts memory <<<"$(rss '^/bin/sleep 100000')"
+read -r _ supervisor <<<"$(rss '^onehost run -q --no-local ./samu many')"
+after=$(daemons)
+for host in $(seq 2 "${HOSTS:-4}"); do echo "h$host runs $(on h1 onehost ps -A --jobs --host "h$host" --no-headers </dev/null | wc -l)" >&2; done
+exec 7>&-
+status=0
+wait "$run" || status=$?
+[ "$status" = 0 ] || die "the session ended with $status"
+left=$(on h1 onehost ps -A -C sleep --no-headers </dev/null | wc -l)
+up=$(awk '/^up/ { print $2 }' "$scratch/out") down=$(awk '/^down/ { print $2 }' "$scratch/out")
+echo "| $count processes elsewhere, $at at a time | |"
+echo "|---|---|"
+echo "| started in, s | $up |"
+echo "| a second | $(ratio "$count" "$up" 0) |"
+echo "| ended in, s | $down |"
+echo "| ghosts, and memory of each, kB | $ghosts, $(ratio "$memory" "$ghosts" 1) |"
+echo "| supervisor, kB for each process | $(ratio "$supervisor" "$count" 1) |"
+echo "| daemons and nests of all hosts, kB more for each process | $(ratio "$((after - before))" "$count" 1) |"
+echo "| processes left | $left |"
