@@ -135,7 +135,7 @@ func (l *Lister) list(ctx context.Context, uid uint32, req *control.ProcsRequest
 
 // reason says in a few words why a host could not be asked.
 func reason(err error) string {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, syscall.ETIMEDOUT) { // by our clock, or by that host's, which has the same time
 		return fmt.Sprintf("no answer within %v", AskTime)
 	}
 	return err.Error()
