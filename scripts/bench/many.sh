@@ -33,12 +33,16 @@ done
 read -r ghosts memory <<<"$(rss '^/bin/sleep 100000')"
 read -r _ supervisor <<<"$(rss '^onehost run -q --no-local ./samu many')"
 after=$(daemons)
-for host in $(seq 2 "${HOSTS:-4}"); do echo "h$host runs $(on h1 onehost ps -A --jobs --host "h$host" --no-headers </dev/null | wc -l)" >&2; done
+for host in $(seq 2 "${HOSTS:-4}"); do echo "h$host runs $(on h1 onehost ps --jobs --host "h$host" --no-headers </dev/null | wc -l)" >&2; done
 exec 7>&-
 status=0
 wait "$run" || status=$?
 [ "$status" = 0 ] || die "the session ended with $status"
-left=$(on h1 onehost ps -A -C sleep --no-headers </dev/null | wc -l)
+for _ in 1 2 3 4 5 6 7 8 9 10; do # the last of them may be on their way out
+    left=$({ on h1 onehost ps -C sleep --no-headers </dev/null || true; } | wc -l) # none is an error to ps
+    [ "$left" != 0 ] || break
+    sleep 0.2
+done
 up=$(awk '/^up/ { print $2 }' "$scratch/out") down=$(awk '/^down/ { print $2 }' "$scratch/out")
 echo "| $count processes elsewhere, $at at a time | |"
 echo "|---|---|"
