@@ -53,11 +53,11 @@ func ReadCaller(pid int) (*Caller, error) {
 	if err != nil {
 		return nil, syscall.ESRCH
 	}
-	return parseCaller(b)
+	return ParseCaller(b)
 }
 
-// parseCaller reads the lines of /proc/PID/status.
-func parseCaller(status []byte) (*Caller, error) {
+// ParseCaller reads the lines of /proc/PID/status.
+func ParseCaller(status []byte) (*Caller, error) {
 	c := &Caller{}
 	found := 0
 	for line := range bytes.Lines(status) {

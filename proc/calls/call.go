@@ -1,6 +1,7 @@
 package calls
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -32,7 +33,7 @@ type Call struct {
 	Who  *proc.Caller
 	Home names.Host // of the caller
 
-	shown string // what the kernel says of it
+	mem   *os.File // the memory that the thread had when it made the call
 	space Space
 	cont  bool // a process was meant that is this host's own and by its plain number
 }
@@ -48,35 +49,72 @@ type Answer struct {
 // lateTime is how long a thread may take from being notified to lying still.
 const lateTime = 100 * time.Millisecond
 
-// Read reads the call in which the thread waits. ESRCH: there is no such thread, or it waits in no call.
+// Read reads the call in which the thread waits, which the caller closes. ESRCH: there is no such thread, or it waits in no call.
+//
+// The thread's user may have it go on at any moment, and become a program with other rights. So all that is read is of one moment: while
+// a thread does not run, the kernel counts no switch of it.
 func Read(tid int) (*Call, error) {
-	c := &Call{TID: tid}
 	for end := time.Now().Add(lateTime); ; time.Sleep(50 * time.Microsecond) {
-		var err error
-		if c.shown, err = c.show(); err != nil {
-			return nil, syscall.ESRCH
+		c, still, err := look(tid)
+		if err != nil {
+			return nil, fmt.Errorf("thread %d: %w", tid, err)
 		}
-		if c.shown != "running" {
-			break
+		if still {
+			return c, nil
 		}
+		c.Close()
 		if time.Now().After(end) {
 			return nil, fmt.Errorf("thread %d waits in no call: %w", tid, syscall.ESRCH)
 		}
 	}
-	var err error
-	if c.Nr, c.Args, err = parse(c.shown); err != nil {
-		return nil, fmt.Errorf("thread %d: %w", tid, err)
-	}
-	if c.Who, err = proc.ReadCaller(tid); err != nil {
-		return nil, err
-	}
-	return c, nil
 }
 
-// show reads what the kernel says of the call. A thread that is on its way shows as running.
-func (c *Call) show() (string, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(c.TID) + "/syscall")
-	return strings.TrimSpace(string(b)), err
+// look reads all of a call, and reports whether the thread lay still meanwhile: it did not run when its call was read, and was switched away
+// from no later than when the first status was. That says how often only at its end, so the rights are those of a second one.
+func look(tid int) (_ *Call, still bool, err error) {
+	dir := "/proc/" + strconv.Itoa(tid)
+	var read [4][]byte
+	c := &Call{TID: tid}
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
+	for i, name := range [...]string{"/status", "/status", "/syscall", "/status"} {
+		if i == 1 { // the memory that it has now
+			if c.mem, err = os.OpenFile(dir+"/mem", os.O_RDWR, 0); err != nil {
+				return nil, false, syscall.ESRCH
+			}
+		}
+		if read[i], err = os.ReadFile(dir + name); err != nil {
+			return nil, false, syscall.ESRCH
+		}
+	}
+	line := strings.TrimSpace(string(read[2]))
+	if was := switches(read[0]); line == "running" || was == "" || was != switches(read[3]) {
+		return c, false, nil
+	}
+	if c.Nr, c.Args, err = parse(line); err != nil {
+		return nil, false, err
+	}
+	c.Who, err = proc.ParseCaller(read[1])
+	return c, true, err
+}
+
+// switches gives the lines of /proc/TID/status that say how often the thread was switched away from.
+func switches(status []byte) string {
+	i := bytes.Index(status, []byte("voluntary_ctxt_switches:"))
+	if i < 0 {
+		return ""
+	}
+	return string(status[i:])
+}
+
+// Close gives up the caller's memory.
+func (c *Call) Close() {
+	if c.mem != nil {
+		c.mem.Close()
+	}
 }
 
 // parse reads a line of /proc/TID/syscall: the number, six arguments, stack pointer and program counter.

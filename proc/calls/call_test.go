@@ -128,7 +128,7 @@ func TestWhoMayAsk(t *testing.T) {
 		_ = cmd.Wait()
 	}()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if c, err := Read(cmd.Process.Pid); err == nil && c.Nr == unix.SYS_WAIT4 {
+		if waitsIn(cmd.Process.Pid, unix.SYS_WAIT4) {
 			break
 		}
 		if time.Now().After(end) {
@@ -144,7 +144,7 @@ func TestWhoMayAsk(t *testing.T) {
 		_ = roots.Wait() // killed
 	}()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if c, err := Read(roots.Process.Pid); err == nil && c.Nr == unix.SYS_CLOCK_NANOSLEEP {
+		if waitsIn(roots.Process.Pid, unix.SYS_CLOCK_NANOSLEEP) {
 			break
 		}
 		if time.Now().After(end) {
@@ -178,5 +178,70 @@ func TestWhoMayAsk(t *testing.T) {
 		if c.want == nil && reply.Errno != int(syscall.ECHILD) {
 			t.Errorf("%s: %+v, want ECHILD", c.name, reply)
 		}
+	}
+}
+
+func waitsIn(tid, nr int) bool {
+	c, err := Read(tid)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	return c.Nr == nr
+}
+
+// TestOneMoment: the rights of a call are those that its thread had when it made it, whatever becomes of the thread meanwhile; and what is
+// written goes into the memory that it had then.
+func TestOneMoment(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	// It sleeps as a user and as root by turns, for times of their own.
+	const program = `
+import ctypes, os
+libc = ctypes.CDLL(None)
+users = (ctypes.c_long * 2)(0, 200000); roots = (ctypes.c_long * 2)(0, 300000)
+while True:
+    os.setresuid(65534, 65534, 0); libc.syscall(230, 1, 0, users, None)
+    os.setresuid(0, 0, 0); libc.syscall(230, 1, 0, roots, None)
+`
+	cmd := exec.Command("python3", "-c", program)
+	if err := cmd.Start(); err != nil {
+		t.Skip(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed
+	}()
+	seen := map[uint64]int{}
+	for end := time.Now().Add(20 * time.Second); (seen[200000] < 200 || seen[300000] < 200) && time.Now().Before(end); {
+		c, err := Read(cmd.Process.Pid)
+		if err != nil {
+			continue
+		}
+		if c.Nr == unix.SYS_CLOCK_NANOSLEEP {
+			b, err := c.read(c.Args[2]+8, 8)
+			if err == nil {
+				ns := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16
+				if user := c.Who.UID[1] != 0; (ns == 200000) != user {
+					t.Fatalf("a sleep of %d ns by user %d", ns, c.Who.UID[1])
+				}
+				seen[ns]++
+			}
+		}
+		c.Close()
+	}
+	if seen[200000] == 0 || seen[300000] == 0 {
+		t.Errorf("seen %v", seen)
+	}
+	old, err := Read(cmd.Process.Pid)
+	if err != nil {
+		t.Skip(err) // it never lay still
+	}
+	defer old.Close()
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // killed
+	if err := old.write(old.Args[2], []byte("x")); !errors.Is(err, syscall.EFAULT) {
+		t.Errorf("into the memory of what has ended: %v", err)
 	}
 }

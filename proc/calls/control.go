@@ -29,6 +29,7 @@ func Handler(s Space) control.Handler {
 		if err != nil {
 			return err
 		}
+		defer c.Close()
 		if who.UID != 0 && who.UID != c.Who.UID[0] {
 			return fmt.Errorf("thread %d is another user's: %w", r.TID, syscall.EPERM)
 		}

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/onehost/onehost/sys"
 )
 
@@ -15,27 +13,25 @@ func (c *Call) read(addr uint64, n int) ([]byte, error) {
 	if n == 0 {
 		return b, nil
 	}
-	iov := []unix.Iovec{{Base: &b[0]}}
-	iov[0].SetLen(n)
-	got, err := unix.ProcessVMReadv(c.TID, iov, []unix.RemoteIovec{{Base: uintptr(addr), Len: n}}, 0)
-	if err != nil || got != n {
+	if int64(addr) < 0 {
+		return nil, syscall.EFAULT
+	}
+	if _, err := c.mem.ReadAt(b, int64(addr)); err != nil {
 		return nil, syscall.EFAULT
 	}
 	return b, nil
 }
 
-// write writes into the caller's memory, if it still waits: all of b, or EFAULT.
+// write writes into the caller's memory: all of b, or EFAULT. It is the memory that the thread had when it made the call; whatever it has
+// become since is not written to. Unlike the kernel, which has what may be written in mind, this also writes what may only be read.
 func (c *Call) write(addr uint64, b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if now, err := c.show(); err != nil || now != c.shown {
-		return syscall.ESRCH // nobody waits for the answer
+	if int64(addr) < 0 {
+		return syscall.EFAULT
 	}
-	iov := []unix.Iovec{{Base: &b[0]}}
-	iov[0].SetLen(len(b))
-	got, err := unix.ProcessVMWritev(c.TID, iov, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}, 0)
-	if err != nil || got != len(b) {
+	if _, err := c.mem.WriteAt(b, int64(addr)); err != nil {
 		return syscall.EFAULT
 	}
 	return nil

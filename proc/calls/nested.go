@@ -14,8 +14,12 @@ import (
 // daemon's. What the number 0 of a group means, the nest knows; what -1 means is everybody of the home.
 func Nested(ctx context.Context, s Space, home names.Host, n nest.Call) nest.Result {
 	c, err := Read(n.TID)
-	if err != nil || c.Nr != n.Nr {
+	if err != nil {
 		return nest.Result{Errno: syscall.ESRCH} // it was killed meanwhile
+	}
+	defer c.Close()
+	if c.Nr != n.Nr {
+		return nest.Result{Errno: syscall.ESRCH}
 	}
 	c.Args = n.Args
 	if c.Nr == unix.SYS_KILL && c.number(0) == -1 {

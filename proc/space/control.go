@@ -68,6 +68,9 @@ func (s *Space) Caller(who control.Caller) (*proc.Caller, error) {
 	if c.UID[1] != who.UID || c.GID[1] != who.GID {
 		return nil, fmt.Errorf("the asking process %d is another user's by now: %w", who.Pid, syscall.EPERM)
 	}
+	if who.UID != 0 {
+		c.Capabilities = 0 // he may have become a program with more of them since he asked
+	}
 	c.Pid = s.Own(who.Pid)
 	return c, nil
 }
