@@ -53,10 +53,25 @@ func ReadCaller(pid int) (*Caller, error) {
 	if err != nil {
 		return nil, syscall.ESRCH
 	}
-	return ParseCaller(b)
+	c, err := ParseCaller(b)
+	if err == nil && !InOwn("user", pid) {
+		c.Capabilities = 0
+	}
+	return c, err
 }
 
-// ParseCaller reads the lines of /proc/PID/status.
+// InOwn reports whether a process or thread is in this daemon's name space of the kind. In a user name space of his own an ordinary user
+// has every capability, which is none here; in another pid name space the plain numbers are others.
+func InOwn(kind string, pid int) bool {
+	its, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/" + kind)
+	if err != nil {
+		return false
+	}
+	own, err := os.Readlink("/proc/self/ns/" + kind)
+	return err == nil && its == own
+}
+
+// ParseCaller reads the lines of /proc/PID/status. The capabilities are those in the process's own user name space.
 func ParseCaller(status []byte) (*Caller, error) {
 	c := &Caller{}
 	found := 0

@@ -1,13 +1,19 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
+	"os/exec"
 	"reflect"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -43,4 +49,42 @@ func FuzzParseCaller(f *testing.F) {
 			t.Fatal(fmt.Sprint(c, err))
 		}
 	})
+}
+
+// TestOwnUsers: a user who made a name space of users of his own has all capabilities there, and none here.
+func TestOwnUsers(t *testing.T) {
+	needRoot(t)
+	cmd := exec.Command("unshare", "--user", "--map-root-user", "sh", "-c", "echo ready; sleep 1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: user, Gid: user}}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Skip(err)
+	}
+	defer func() {
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		_ = cmd.Wait() // killed
+	}()
+	if _, err := io.ReadFull(out, make([]byte, 6)); err != nil {
+		t.Skip("this machine gives users no name spaces")
+	}
+	b, err := os.ReadFile("/proc/" + itoa(cmd.Process.Pid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := ParseCaller(b); err != nil || c.Capabilities == 0 {
+		t.Fatalf("it has no capability there: %+v, %v", c, err)
+	}
+	c, err := ReadCaller(cmd.Process.Pid)
+	if err != nil || c.Capabilities != 0 || c.UID != [3]uint32{user, user, user} {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if err := Here(sleeper(t, 0).Process.Pid).Signal(t.Context(), c, Signal{}); !errors.Is(err, syscall.EPERM) {
+		t.Errorf("it may signal root's: %v", err)
+	}
+	if us, err := ReadCaller(os.Getpid()); err != nil || us.Capabilities == 0 {
+		t.Errorf("this process: %+v, %v", us, err)
+	}
 }

@@ -34,6 +34,7 @@ type Call struct {
 	Home names.Host // of the caller
 
 	mem   *os.File // the memory that the thread had when it made the call
+	apart bool     // its plain numbers are of a pid name space that is not ours
 	space Space
 	cont  bool // a process was meant that is this host's own and by its plain number
 }
@@ -80,8 +81,10 @@ func look(tid int) (_ *Call, still bool, err error) {
 			c.Close()
 		}
 	}()
+	ours := false
 	for i, name := range [...]string{"/status", "/status", "/syscall", "/status"} {
-		if i == 1 { // the memory that it has now
+		if i == 1 { // the memory and the user name space that it has now
+			ours = proc.InOwn("user", tid)
 			if c.mem, err = os.OpenFile(dir+"/mem", os.O_RDWR, 0); err != nil {
 				return nil, false, syscall.ESRCH
 			}
@@ -97,7 +100,9 @@ func look(tid int) (_ *Call, still bool, err error) {
 	if c.Nr, c.Args, err = parse(line); err != nil {
 		return nil, false, err
 	}
-	c.Who, err = proc.ParseCaller(read[1])
+	if c.Who, err = proc.ParseCaller(read[1]); err == nil && !ours {
+		c.Who.Capabilities = 0
+	}
 	return c, true, err
 }
 
@@ -208,7 +213,7 @@ func (c *Call) group(arg int) proc.Process { return c.plain(arg, c.space.Group(c
 
 // plain makes nobody of a local process named by its plain number: the kernel can do that itself, and shall.
 func (c *Call) plain(arg int, p proc.Process) proc.Process {
-	if _, local := p.(*proc.Local); local && c.Home == c.space.Self() && names.Pid(uint32(c.Args[arg])).Host() == names.Here {
+	if _, local := p.(*proc.Local); (local || c.apart) && c.Home == c.space.Self() && names.Pid(uint32(c.Args[arg])).Host() == names.Here {
 		c.cont = true
 		return proc.Nobody
 	}

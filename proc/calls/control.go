@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/onehost/onehost/control"
+	"github.com/onehost/onehost/proc"
 )
 
 // Handler serves control.OpCall: about calls of threads of this host's own pid space. Only root and the thread's own user may speak of one.
@@ -33,6 +34,7 @@ func Handler(s Space) control.Handler {
 		if who.UID != 0 && who.UID != c.Who.UID[0] {
 			return fmt.Errorf("thread %d is another user's: %w", r.TID, syscall.EPERM)
 		}
+		c.apart = !proc.InOwn("pid", r.TID)
 		a := c.Perform(ctx, s, s.Self(), leader(r.TID))
 		reply := control.CallReply{Value: a.Value, Errno: int(a.Errno), Continue: a.Continue}
 		if a.File == nil {
