@@ -26,5 +26,8 @@
 // A signal to a ghost was for it alone or for all of its group. Which, the keeper tells, which is in the run's group (witness), and for
 // other groups the filter, which shows us every kill of a group that the session's own processes make.
 //
+// A call about a process of another host, or one that changes a ghost's settings, is carried out by the daemon (package calls). It is told no more
+// than which thread waits in one, and our part is to hand on the answer, if the thread still waits.
+//
 // Locks: supervisor.mu and daemon.mu are leaves; nothing blocks under them.
 package session
