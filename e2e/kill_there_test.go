@@ -62,14 +62,19 @@ name, got = sys.argv[1], 0
 def count(*a):
 	global got
 	got += 1
+	open('%s.%d' % (name, got), 'w').close()
+def all_have(n):
+	while not all(os.path.exists('%s.%d' % (m, n)) for m in os.environ['members'].split()): time.sleep(0.02)
 signal.signal(signal.SIGURG, count)
 print(name, 'is', os.getpid(), open('/proc/1/comm').read().strip() == 'exe', flush=True)
 if name == 'kills':
 	while not os.path.exists('begin'): time.sleep(0.02)
 	os.kill(0, signal.SIGURG)
 	now = got
+	all_have(1) # two at once may count as one
 	os.killpg(os.getpgrp(), signal.SIGURG)
 	print('own', now, got, flush=True)
+	all_have(2)
 	open('gone', 'w').close()
 while not os.path.exists('over'): time.sleep(0.02)
 print(name, 'got', got, flush=True)
@@ -83,14 +88,25 @@ touch begin; until test -e gone; do sleep 0.02; done; sleep 0.5; touch over; wai
 		for _, name := range []string{"a", "b", "kills"} {
 			if !strings.Contains(out, name+" got 2\n") {
 				t.Errorf("%q%s: not twice: %q", how, name, out)
+		members := "a b kills home beside"
+		if how != "" {
+			members = "a b kills" // the others have groups of their own
+		}
+		out := j.must(t, `rm -f go gone over out *.1 *.2; touch out; export members="`+members+`"
+setsid -w onehost run -q --no-local bash -c '`+how+`python3 member.py home & (set +m; python3 member.py beside) & make -s -j3 -f group.mk; wait' > out 2>&1 & run=$!
+until [ $(grep -c ' is ' out) = 5 ]; do sleep 0.02; done
+touch go; until test -e gone; do sleep 0.02; done; sleep 0.3; touch over; wait $run; sort out`)
+		for name := range strings.FieldsSeq("a b kills home beside") {
+			want := " got 0\n"
+			if strings.Contains(members, name) {
+				want = " got 2\n"
+			}
+			if !strings.Contains(out, name+want) {
+				t.Errorf("%q, %s: want%s: %q", how, name, want, out)
 			}
 		}
-		want := "got 2\n"
-		if how != "" {
-			want = "got 0\n" // a group of its own
-		}
-		if !strings.Contains(out, "home "+want) || !strings.Contains(out, "own 1 2\n") {
-			t.Errorf("%q: %q", how, out)
+		if !strings.Contains(out, "own 1 2\n") {
+			t.Errorf("%q: kill returned before its signal came: %q", how, out)
 		}
 	}
 }
