@@ -171,6 +171,11 @@ func (p *Program) Nice(n int) {
 	p.add("setpriority", stepPlain, unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(n))
 }
 
+// Scheduler sets the scheduling policy: one without a priority of its own.
+func (p *Program) Scheduler(policy uint32) {
+	p.add("sched_setscheduler", stepPlain, unix.SYS_SCHED_SETSCHEDULER, 0, uintptr(policy), p.words(0))
+}
+
 // IOPriority sets the class and level of the child's input and output, as ioprio_get gives them.
 func (p *Program) IOPriority(prio uint32) {
 	const whoProcess = 1

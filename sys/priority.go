@@ -39,6 +39,25 @@ func Nice() (int, error) {
 	return 20 - n, err // the system call gives 20-nice, to stay positive
 }
 
+// Scheduler gives the scheduling policy of a process, with the flag SCHED_RESET_ON_FORK.
+func Scheduler(pid int) (uint32, error) {
+	policy, _, errno := syscall.RawSyscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(pid), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return uint32(policy), nil
+}
+
+// RealTime reports whether a policy goes before all others, so that it has parameters and means something for one machine only.
+func RealTime(policy uint32) bool {
+	const resetOnFork = 0x40000000
+	switch policy &^ resetOnFork {
+	case unix.SCHED_NORMAL, unix.SCHED_BATCH, unix.SCHED_IDLE:
+		return false
+	}
+	return true
+}
+
 // IOPriority gives the class and level of a process's input and output, as the kernel packs them; 0: none was set.
 func IOPriority(pid int) (uint32, error) {
 	const whoProcess = 1

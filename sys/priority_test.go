@@ -46,3 +46,15 @@ func TestSetNice(t *testing.T) {
 		t.Errorf("a child's nice value: %q, %v, want %d", out, err, want)
 	}
 }
+
+func TestScheduler(t *testing.T) {
+	policy, err := Scheduler(os.Getpid())
+	if err != nil || RealTime(policy) {
+		t.Errorf("%#x, real-time %v, %v", policy, RealTime(policy), err)
+	}
+	for policy, want := range map[uint32]bool{unix.SCHED_BATCH: false, unix.SCHED_IDLE | 0x40000000: false, unix.SCHED_FIFO: true, unix.SCHED_RR | 0x40000000: true, unix.SCHED_DEADLINE: true} {
+		if RealTime(policy) != want {
+			t.Errorf("%#x: want %v", policy, want)
+		}
+	}
+}

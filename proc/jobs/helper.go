@@ -259,7 +259,7 @@ func (h *Helper) ended(ctx context.Context, hm *home, set FileSet, ev nest.Event
 
 func spec(x *jobspb.Exec, fds []nest.FD) nest.Spec {
 	sp := nest.Spec{
-		Pid: int(x.Pid), Parent: int(x.Ppid), Group: int(x.Pgid), Session: int(x.Sid), Exe: x.Exe, Cwd: x.Cwd, CwdIno: x.CwdIno, Umask: x.Umask, Nice: int(x.Nice), IOPriority: x.IoPrio, TimerSlack: x.TimerSlack,
+		Pid: int(x.Pid), Parent: int(x.Ppid), Group: int(x.Pgid), Session: int(x.Sid), Exe: x.Exe, Cwd: x.Cwd, CwdIno: x.CwdIno, Umask: x.Umask, Nice: int(x.Nice), Scheduler: x.Scheduler, IOPriority: x.IoPrio, TimerSlack: x.TimerSlack,
 		Argv: stringsOf(x.Argv), Env: stringsOf(x.Env),
 		SigMask: x.SigMask, SigIgnored: x.SigIgnored, Groups: x.Groups, NoNewPrivs: x.NoNewPrivs, FDs: fds,
 	}

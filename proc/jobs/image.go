@@ -93,6 +93,12 @@ func readImage(who control.Caller, pid int) (*jobspb.Exec, error) {
 		return nil, fmt.Errorf("priority of process %d: %w", pid, err)
 	}
 	x.Nice = int32(20 - prio) // the system call gives 20-nice, to stay positive
+	if x.Scheduler, err = sys.Scheduler(pid); err != nil {
+		return nil, fmt.Errorf("scheduling policy of process %d: %w", pid, err)
+	}
+	if sys.RealTime(x.Scheduler) {
+		return nil, refusal("real-time")
+	}
 	if x.IoPrio, err = sys.IOPriority(pid); err != nil {
 		return nil, fmt.Errorf("priority of input and output of process %d: %w", pid, err)
 	}

@@ -57,6 +57,7 @@ func TestAttributes(t *testing.T) {
 		{"timer slack", "cat /proc/self/timerslack_ns", func(s *Spec) { s.TimerSlack = 123456 }, "123456"},
 		{"timer slack by default", "cat /proc/self/timerslack_ns", func(*Spec) {}, "50000"},
 		{"priority of input and output", "ionice", func(s *Spec) { s.IOPriority = 2<<13 | 6 }, "best-effort: prio 6"},
+		{"scheduling policy", "chrt -p $$ | sed -n 's/.*policy: //p'", func(s *Spec) { s.Scheduler = unix.SCHED_BATCH }, "SCHED_BATCH"},
 		{"nice", "nice", func(s *Spec) { s.Nice = 7 }, "7"},
 		{"blocked signals", status("SigBlk"), func(s *Spec) { s.SigMask = 1 << 9 }, "0000000000000200"},
 		{"ignored signals", status("SigIgn"), func(s *Spec) { s.SigIgnored = 1<<0 | 1<<12 }, "0000000000001001"},

@@ -26,6 +26,7 @@ type Spec struct {
 	Umask      uint32
 	Rlimits    []Rlimit
 	Nice       int       // -20..19
+	Scheduler  uint32    // the policy, as sched_getscheduler gives it: not a real-time one
 	IOPriority uint32    // as ioprio_get gives it; 0: none
 	TimerSlack uint64    // ns by which timers may be late; 0: the kernel's default of 50 µs
 	SigMask    uint64    // blocked signals; bit n-1 is signal n

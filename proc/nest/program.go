@@ -70,6 +70,9 @@ func (s *server) program(spec Spec, slots []slot, fds []int, report int) (*sys.P
 		p.Chdir(spec.Cwd)
 	}
 	p.Umask(spec.Umask)
+	if spec.Scheduler != 0 {
+		p.Scheduler(spec.Scheduler)
+	}
 	p.Nice(spec.Nice)
 	if spec.IOPriority != 0 {
 		p.IOPriority(spec.IOPriority)

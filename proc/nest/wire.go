@@ -163,6 +163,7 @@ func (s *Spec) encode(e *encoder, index map[int]int) {
 		e.uint(r.Hard)
 	}
 	e.int(int64(s.Nice))
+	e.uint(uint64(s.Scheduler))
 	e.uint(uint64(s.IOPriority))
 	e.uint(s.TimerSlack)
 	e.uint(s.SigMask)
@@ -202,7 +203,8 @@ func decodeSpec(d *decoder) (Spec, []slot) {
 	for range d.length() {
 		s.Rlimits = append(s.Rlimits, Rlimit{Resource: int(d.int()), Soft: d.uint(), Hard: d.uint()})
 	}
-	s.Nice, s.IOPriority, s.TimerSlack, s.SigMask, s.SigIgnored = int(d.int()), uint32(d.uint()), d.uint(), d.uint(), d.uint()
+	s.Nice, s.Scheduler, s.IOPriority, s.TimerSlack = int(d.int()), uint32(d.uint()), uint32(d.uint()), d.uint()
+	s.SigMask, s.SigIgnored = d.uint(), d.uint()
 	for i := range 4 {
 		s.UID[i], s.GID[i] = uint32(d.uint()), uint32(d.uint())
 	}

@@ -18,7 +18,7 @@ func TestSpecOnTheWire(t *testing.T) {
 			Groups:     rapid.SliceOfN(rapid.Uint32(), 1, 4).Draw(t, "groups"),
 			Rlimits:    []Rlimit{{7, rapid.Uint64().Draw(t, "soft"), rapid.Uint64().Draw(t, "hard")}},
 			FDs:        []FD{{N: 3, Path: rapid.String().Draw(t, "path"), Flags: rapid.IntRange(0, 1<<22).Draw(t, "flags"), Ino: rapid.Uint64().Draw(t, "ino")}},
-			CwdIno:     rapid.Uint64().Draw(t, "cwd ino"), IOPriority: rapid.Uint32().Draw(t, "io priority"), TimerSlack: rapid.Uint64().Draw(t, "timer slack"),
+			CwdIno:     rapid.Uint64().Draw(t, "cwd ino"), Scheduler: rapid.Uint32().Draw(t, "scheduler"), IOPriority: rapid.Uint32().Draw(t, "io priority"), TimerSlack: rapid.Uint64().Draw(t, "timer slack"),
 		}
 		for i := range 4 {
 			s.UID[i], s.GID[i] = rapid.Uint32().Draw(t, "uid"), rapid.Uint32().Draw(t, "gid")

@@ -110,6 +110,7 @@ type Exec struct {
 	Ppid          uint32                 `protobuf:"varint,23,opt,name=ppid,proto3" json:"ppid,omitempty"`                               // parent, process group and session at home; 0: none that the home can name
 	Pgid          uint32                 `protobuf:"varint,24,opt,name=pgid,proto3" json:"pgid,omitempty"`
 	Sid           uint32                 `protobuf:"varint,25,opt,name=sid,proto3" json:"sid,omitempty"`
+	Scheduler     uint32                 `protobuf:"varint,26,opt,name=scheduler,proto3" json:"scheduler,omitempty"` // the policy, as sched_getscheduler gives it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,6 +316,13 @@ func (x *Exec) GetPgid() uint32 {
 func (x *Exec) GetSid() uint32 {
 	if x != nil {
 		return x.Sid
+	}
+	return 0
+}
+
+func (x *Exec) GetScheduler() uint32 {
+	if x != nil {
+		return x.Scheduler
 	}
 	return 0
 }
@@ -663,7 +671,7 @@ var File_jobs_proto protoreflect.FileDescriptor
 const file_jobs_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"jobs.proto\x12\fonehost.jobs\"\xe4\x04\n" +
+	"jobs.proto\x12\fonehost.jobs\"\x82\x05\n" +
 	"\x04Exec\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\x04R\x03job\x12\x10\n" +
@@ -693,7 +701,8 @@ const file_jobs_proto_rawDesc = "" +
 	"timerSlack\x12\x12\n" +
 	"\x04ppid\x18\x17 \x01(\rR\x04ppid\x12\x12\n" +
 	"\x04pgid\x18\x18 \x01(\rR\x04pgid\x12\x10\n" +
-	"\x03sid\x18\x19 \x01(\rR\x03sid\"Z\n" +
+	"\x03sid\x18\x19 \x01(\rR\x03sid\x12\x1c\n" +
+	"\tscheduler\x18\x1a \x01(\rR\tscheduler\"Z\n" +
 	"\x04Home\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x1b\n" +
 	"\tpid_first\x18\x02 \x01(\rR\bpidFirst\x12\x19\n" +
