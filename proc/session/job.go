@@ -117,11 +117,22 @@ func (s *supervisor) take(n *intercept.Notification, j *job) *remoteJob {
 	if err != nil {
 		conn.Close()
 		ghost.CloseAll(fds)
-		s.local(j, err.Error(), true)
+		if st, serr := readStat(held.Pid); serr != nil || st.state == 'Z' {
+			s.killedAway(j)
+		} else {
+			s.local(j, err.Error(), true)
+		}
 		held.Release()
 		return nil
 	}
 	return r
+}
+
+// killedAway reports a job whose process was killed when it had begun elsewhere and had no ghost yet: it ended with its connection.
+func (s *supervisor) killedAway(j *job) {
+	s.daemon.release(j.id, 0)
+	s.report.JobRemote(j.id, j.command, j.hostName)
+	s.report.JobDone(j.id, Status{Signal: unix.SIGKILL}.Shell(), 0, time.Since(j.began))
 }
 
 // stays is a reason as an error.
