@@ -2,22 +2,24 @@ package semantics
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Shape says where in a case the session stands, and with it which of its processes run elsewhere.
 type Shape int
 
 const (
-	// Whole: the case is the command of a run, so that all of it runs elsewhere, in a nest.
+	// Whole says that the case is the command of a run, so that all of it runs elsewhere, in a nest.
 	Whole Shape = iota + 1
-	// Parent: the case is a spreader in a run. It runs at home, and what it starts runs elsewhere: it waits for, signals
+	// Parent says that the case is a spreader in a run. It runs at home, and what it starts runs elsewhere: it waits for, signals
 	// and asks about processes of which it has ghosts.
 	Parent
-	// Outside: the case is in no session; it puts the words of $RUN before what it starts. So a shell and its terminal meet runs.
+	// Outside says that the case is in no session; it puts the words of $RUN before what it starts. So a shell and its terminal meet runs.
 	Outside
 )
 
@@ -30,7 +32,7 @@ type Case struct {
 	Shape Shape
 	// program writes what the case needs into its directory and gives the command.
 	program func(b bench, name, dir string) ([]string, error)
-	inside  func() // of a case written in Go: what its process does
+	inside  func(w io.Writer) // of a case written in Go: what its process does
 }
 
 // Cases holds all of them, by name: area/what.
@@ -55,7 +57,6 @@ func Names() []string { return slices.Sorted(maps.Keys(Cases)) }
 // bench is where the cases of one mode find their tools.
 type bench struct {
 	bin, lib string
-	python   string
 }
 
 // interpreter gives a program under a name that says whether it is a spreader.
@@ -74,11 +75,12 @@ var interpreters = map[string]string{"python3": "/usr/bin/python3", "bash": "/bi
 
 // rules lets the cases go elsewhere whatever commands they are made of; the built-in rules keep many at home.
 func rules() string {
-	text := "go kill setsid setpriv nice taskset chrt ionice prlimit find timeout tmux\nstay tool mkfifo sed sleep ls wc sort seq tr grep rm\nspread"
+	var text strings.Builder
+	text.WriteString("go kill setsid setpriv nice taskset chrt ionice prlimit find timeout tmux\nstay tool mkfifo sed sleep ls wc sort seq tr grep rm\nspread")
 	for _, name := range slices.Sorted(maps.Keys(interpreters)) {
-		text += " " + spreadPrefix + name
+		text.WriteString(" " + spreadPrefix + name)
 	}
-	return text + " " + spreadPrefix + selfName + " " + spreadPrefix + "c\n"
+	return text.String() + " " + spreadPrefix + selfName + " " + spreadPrefix + "c\n"
 }
 
 func script(dir, name, text string) (string, error) {
@@ -132,7 +134,7 @@ func inC(s Shape, text string, flags ...string) Case {
 }
 
 // inGo is a case in Go: a function of this program, which runs itself for it.
-func inGo(s Shape, f func()) Case {
+func inGo(s Shape, f func(w io.Writer)) Case {
 	return Case{Shape: s, inside: f, program: func(b bench, name, _ string) ([]string, error) {
 		self := filepath.Join(b.bin, selfName)
 		if s == Parent {

@@ -106,7 +106,7 @@ os.killpg(a.pid, 19); say(a.wait(os.WUNTRACED)); a.tell(); say(select.select([a.
 `),
 	"group/an orphaned group gets no SIGTSTP": python(Parent, `
 k = ready(LISTEN.replace("range(1, 65)", "(10,)") + "forever()", start_new_session=True)
-k.kill(20); k.kill(10); say(k.line(), k.wait(os.WUNTRACED | os.WNOHANG)); k.kill(19); say(k.wait(os.WUNTRACED)); k.kill(9); say(k.wait())
+k.kill(20); k.kill(10); say(k.line(2), k.wait(os.WUNTRACED | os.WNOHANG)); k.kill(19); say(k.wait(os.WUNTRACED)); k.kill(9); say(k.wait())
 `),
 	"group/a stopped group that is orphaned gets SIGHUP": python(Whole, `
 # A child with a child in a group of its own, stopped; when the child ends, the grandchild's group is orphaned.

@@ -64,7 +64,7 @@ k = ready("say('ready'); sys.stdin.readline()", r, pass_fds=[r]); os.close(r); o
 `),
 	"fd/O_NONBLOCK is shared": python(Parent, `
 r, w = os.pipe(); os.set_inheritable(r, True)
-k = Kid("fd = int(sys.argv[1]); os.set_blocking(fd, False); tries('read', os.read, fd, 1)", r, pass_fds=[r]); say(k.line(), k.wait()); say(os.get_blocking(r))
+k = Kid("fd = int(sys.argv[1]); os.set_blocking(fd, False); tries('read', os.read, fd, 1)", r, pass_fds=[r]); say(k.line(2), k.wait()); say(os.get_blocking(r))
 `),
 	"fd/poll of a pipe": python(Parent, `
 r, w = os.pipe(); os.set_inheritable(r, True)

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -129,17 +130,17 @@ func children(pid int) []int {
 
 // tree shows what lives below a process, for a case that hangs.
 func tree(pid int, indent string) string {
-	out := ""
+	var out strings.Builder
 	for _, c := range children(pid) {
 		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c)) // gone meanwhile: empty
 		if len(line) > 300 {
 			line = line[:300]
 		}
 		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", c))
-		out += fmt.Sprintf("%s%d %q %s\n", indent, c, bytes.ReplaceAll(line, []byte{0}, []byte{' '}), stat)
-		out += tree(c, indent+"  ")
+		fmt.Fprintf(&out, "%s%d %q %s\n", indent, c, bytes.ReplaceAll(line, []byte{0}, []byte{' '}), stat)
+		out.WriteString(tree(c, indent+"  "))
 	}
-	return out
+	return out.String()
 }
 
 func lookPath(name string) (string, error) {

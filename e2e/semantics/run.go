@@ -59,7 +59,7 @@ func Reexec(args []string) (status int, ours bool) {
 			fmt.Fprintf(os.Stderr, "no case %q\n", args[2])
 			return 2, true
 		}
-		c.inside()
+		c.inside(os.Stdout)
 		return 0, true
 	case reexecKeep:
 		return keep(args[2:]), true

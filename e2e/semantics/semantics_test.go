@@ -51,7 +51,7 @@ func TestSemantics(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("hosts on this machine need root")
 	}
-	for _, need := range []string{"gcc", "make", "parallel", "tmux", "perl", "setpriv", "script"} {
+	for _, need := range []string{"gcc", "make", "parallel", "tmux", "perl", "setpriv", "script", "python3"} {
 		if _, err := exec.LookPath(need); err != nil {
 			t.Skipf("the cases need %s: scripts/packages.sh installs it", need)
 		}
@@ -87,7 +87,7 @@ const slow = 3 * time.Second
 // judge compares what a case said in the three modes.
 func judge(t *testing.T, name string, native, local, remote Result) {
 	if os.Getenv(showEnv) != "" {
-		t.Logf("%v, %v, %v; %d elsewhere, at home %q\n%s%s", native.Took, local.Took, remote.Took, remote.Away, remote.Home, native.Out, native.Err)
+		t.Logf("%v: %v, %v, %v; %d elsewhere, at home %q\n%s%s", Cases[name].Shape, native.Took, local.Took, remote.Took, remote.Away, remote.Home, native.Out, native.Err)
 	}
 	for m, r := range map[Mode]Result{Native: native, Local: local, Remote: remote} {
 		if r.Took > slow {

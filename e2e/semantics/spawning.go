@@ -33,7 +33,7 @@ if __name__ == "__main__":
 	"python/multiprocessing of a spreader": python(Parent, `
 import multiprocessing as m
 if __name__ == "__main__":
-    m.set_start_method("spawn"); m.set_executable(PYTHON); signal.alarm(8); pool = m.Pool(2); say(pool.map(abs, range(-5, 0))); pool.close(); pool.join()
+    m.set_start_method("spawn"); m.set_executable(PYTHON); signal.alarm(4); pool = m.Pool(2); say(pool.map(abs, range(-5, 0))); pool.close(); pool.join()
     p = m.Process(target=time.sleep, args=(100,)); p.start(); p.terminate(); p.join(15); say(p.exitcode)
 `),
 	"python/concurrent.futures": python(Whole, `
@@ -47,7 +47,7 @@ async def one(n):
 async def all(): return await asyncio.gather(*[one(n) for n in range(6)])
 say(asyncio.run(all()))
 `),
-	"perl/fork, system, pipes": Case{Shape: Parent, program: func(b bench, _, dir string) ([]string, error) {
+	"perl/fork, system, pipes": {Shape: Parent, program: func(b bench, _, dir string) ([]string, error) {
 		file, err := script(dir, "case.pl", `
 $| = 1; my $py = "/usr/bin/python3";
 print system($py, "-S", "-c", "import sys; sys.exit(3)") >> 8, "\n"; print `+"`$py -S -c 'print(42)'`"+`; print $? >> 8, "\n";
@@ -59,7 +59,7 @@ $SIG{ALRM} = sub { print "alarm\n" }; my $pid = fork; if (!$pid) { exec $py, "-S
 `)
 		return []string{b.interpreter(Parent, "perl", "/usr/bin/perl"), file}, err
 	}},
-	"perl/inside": Case{Shape: Whole, program: func(_ bench, _, dir string) ([]string, error) {
+	"perl/inside": {Shape: Whole, program: func(_ bench, _, dir string) ([]string, error) {
 		file, err := script(dir, "case.pl", `
 $| = 1; my $pid = fork; if (!$pid) { $SIG{USR1} = sub { print "usr1\n"; exit 6 }; open(F, ">up"); close F; sleep 1 while 1; }
 until (-e "up") { select(undef, undef, undef, 0.01) } kill USR1 => $pid; waitpid $pid, 0; print $? >> 8, "\n"; print getpgrp == getpgrp(0) ? "same\n" : "other\n"; kill TERM => $$; sleep 10;

@@ -18,7 +18,7 @@ bg %1 >/dev/null; until_ '[ "$(state $p)" != T ]'; jobs -rp | grep -c .; : > f; 
 `),
 	"job/kill of a job of several processes": bash(Parent, `
 set -m
-sleep 100 | /usr/bin/python3 -S -c "import sys; open('up', 'w'); sys.stdin.read()" | /usr/bin/python3 -S -c "import sys; open('up2', 'w'); sys.stdin.read()" &
+sleep 100 | /usr/bin/python3 -S -c "from kid import *; open('up', 'w'); forever()" | /usr/bin/python3 -S -c "from kid import *; open('up2', 'w'); forever()" &
 until_ 'test -e up -a -e up2'; kill %1; wait %1; echo $?; jobs
 `),
 	"job/SIGTSTP to a job": bash(Parent, `
@@ -94,7 +94,7 @@ until(lambda: ask(t, "jobs -s | wc -l") == "1", "the job to be stopped"); say("s
 t = shell()
 t.line("stty tostop"); t.look("PROMPT> ")
 t.line("$R python3 -S -c 'from kid import *; trace(); open(\"up\", \"w\"); say(\"h\" \"ello\"); sys.exit(3)' &"); t.look("PROMPT> "); until(lambda: os.path.exists("up"), "the job")
-until(lambda: ask(t, "jobs -s | wc -l") == "1", "the job to be stopped"); t.line("fg >/dev/null"); t.look("hello"); t.look("PROMPT> "); say(code(t)); t.line("exit"); say(wait(t.p.pid))
+until(lambda: ask(t, "jobs -s | wc -l") == "1", "the job to be stopped", 3); t.line("fg >/dev/null"); t.look("hello"); t.look("PROMPT> "); say(code(t)); t.line("exit"); say(wait(t.p.pid))
 `),
 	"terminal/hang-up": tty(`
 t = Terminal(RUN + words("trace(); signal.signal(1, lambda n, f: (open('hup', 'w').write('HUP'), os._exit(0))); say('ready'); forever()")); t.look("ready"); t.close()
@@ -119,7 +119,7 @@ t = Terminal(RUN + words("""
 trace()
 say('isatty', *[os.isatty(n) for n in (0, 1, 2)]); say('name', os.ttyname(0) == sys.argv[1]); say('foreground', os.tcgetpgrp(0) == os.getpgrp())
 tries('open', lambda: os.close(os.open('/dev/tty', os.O_RDWR))); say('end')
-""", "x")); say(t.look("end").replace("name False", "name")); say(wait(t.p.pid))
+""", "x")); say(t.look("end", 3).replace("name False", "name")); say(wait(t.p.pid))
 `),
 	"terminal/name": tty(`
 m, s = os.openpty(); name = os.ttyname(s); os.close(m); os.close(s)
@@ -159,7 +159,7 @@ pid = os.fork()
 if pid == 0:
     signal.signal(2, lambda n, f: (say('child caught'), os._exit(3))); os.setpgid(0, 0); os.tcsetpgrp(0, os.getpgrp()); say('ready'); forever()
 say('child', ended(os.waitpid(pid, 0)[1])); tries('back', os.tcsetpgrp, 0, os.getpgrp()); say('end')
-""")); t.look("ready"); t.typed("\x03"); t.look("child caught"); say(t.look("end")); say(wait(t.p.pid))
+""")); t.look("ready", 3); t.typed("\x03"); t.look("child caught"); say(t.look("end")); say(wait(t.p.pid))
 `),
 	"terminal/script(1)": tty(`
 open("p.py", "w").write("from kid import *\ntrace()\nsay(*[os.isatty(n) for n in (0, 1, 2)])\nsys.exit(6)\n")

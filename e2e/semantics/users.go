@@ -15,7 +15,15 @@ tries("shadow", open, "/etc/shadow"); k = Kid("say(os.getuid()); tries('own', os
 k = Kid("os.setgroups([]); os.setgid(65534); os.setuid(65534); say(os.getresuid()); tries('back', os.setuid, 0); tries('kill', os.kill, os.getppid(), 0); tries('shadow', open, '/etc/shadow')"); say(k.rest(), k.wait())
 `),
 	"user/nobody may not signal root's": python(Parent, `
-a = ready(LISTEN + "forever()"); b = Kid("for n in 0, 15, 9, 18: tries(n, os.kill, int(sys.argv[1]), n)", a.pid, user=65534, group=65534, extra_groups=[]); say(b.rest(), b.wait()); say(a.line()); a.kill(10); say(a.line()); a.kill(9); say(a.wait())
+a = ready(LISTEN + "forever()"); b = Kid("for n in 0, 15, 9, 19: tries(n, os.kill, int(sys.argv[1]), n)", a.pid, user=65534, group=65534, extra_groups=[]); say(b.rest(), b.wait()); a.kill(10); say(a.line()); a.kill(9); say(a.wait())
+`),
+	"user/SIGCONT within a session": python(Parent, `
+a = ready(LISTEN + "forever()"); pid = os.fork()
+if pid == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+    for n in 0, 15, 18: tries(n, a.kill, n)
+    os._exit(0)
+say(wait(pid), a.line()); a.kill(9); say(a.wait())
 `),
 	"user/nobody may not signal root's, inside": python(Whole, `
 a = ready(LISTEN + "forever()"); b = Kid("for n in 0, 15, 9, 18: tries(n, os.kill, int(sys.argv[1]), n)", a.pid, user=65534, group=65534, extra_groups=[]); say(b.rest(), b.wait()); say(a.line()); a.kill(10); say(a.line()); a.kill(9); say(a.wait())
