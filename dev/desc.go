@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/sys"
 )
 
 // Desc describes one inherited descriptor to the helper.
@@ -147,15 +148,9 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 	return desc, release, nil
 }
 
-// sameOpen reports whether two descriptors are of one open file; a kernel that cannot tell says no.
 func sameOpen(f, g *os.File) (same bool) {
-	const kcmpFile = 0
-	self := uintptr(os.Getpid())
-	_ = control(f, func(a int) {
-		_ = control(g, func(b int) {
-			r, _, errno := unix.RawSyscall6(unix.SYS_KCMP, self, self, kcmpFile, uintptr(a), uintptr(b), 0)
-			same = errno == 0 && r == 0
-		})
+	_ = control(f, func(a int) { // one that was closed is no other's
+		_ = control(g, func(b int) { same = sys.SameOpenFile(a, b) })
 	})
 	return same
 }

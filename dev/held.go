@@ -9,11 +9,14 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // held is one descriptor kept at home.
 type held struct {
-	fd     int
+	file   *sys.OpenFile
+	fd     int    // of file
 	kind   uint32 // file type bits of st_mode
 	rdev   uint64 // of a device
 	job    int    // of a terminal: the ghost whose it is, 0 if unknown
@@ -23,21 +26,17 @@ type held struct {
 	own    [2]int // open files of our own on a pipe or terminal, for reading and for writing; -1: none yet; guarded by mu
 }
 
-func hold(f *os.File) (*held, error) {
-	h := &held{fd: -1, refs: 1, own: [2]int{-1, -1}}
+// hold keeps a descriptor among those of open.
+func hold(open *sys.OpenFiles, f *os.File) (*held, error) {
+	h := &held{refs: 1, own: [2]int{-1, -1}}
 	var err error
-	if cerr := control(f, func(fd int) { h.fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3) }); cerr != nil {
+	if cerr := control(f, func(fd int) { h.file, err = open.Keep(fd) }); cerr != nil {
 		return nil, cerr
 	}
 	if err != nil {
 		return nil, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(h.fd, &st); err != nil {
-		unix.Close(h.fd)
-		return nil, err
-	}
-	h.kind, h.rdev = st.Mode&unix.S_IFMT, st.Rdev
+	h.fd, h.kind, h.rdev = h.file.Fd, h.file.Stat.Mode&unix.S_IFMT, h.file.Stat.Rdev
 	return h, nil
 }
 
@@ -57,7 +56,7 @@ func (h *held) put() {
 	if h.refs--; h.refs > 0 {
 		return
 	}
-	unix.Close(h.fd)
+	h.file.Drop()
 	for _, fd := range h.own {
 		if fd >= 0 {
 			unix.Close(fd)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/onehost/onehost/link"
 	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/sys"
 )
 
 // Methods between helper and home. Headers are varints: id, operation number, argument.
@@ -37,7 +38,8 @@ type operation struct {
 
 // Server keeps descriptors at home and serves the operations on them.
 type Server struct {
-	log *slog.Logger
+	log  *slog.Logger
+	open sys.OpenFiles
 
 	mu     sync.Mutex // guards what follows
 	next   uint64
@@ -68,7 +70,7 @@ func (s *Server) Add(f *os.File) (uint64, error) { return s.addFor(f, 0) }
 
 // addFor keeps an open file of the job whose ghost is given.
 func (s *Server) addFor(f *os.File, ghost int) (uint64, error) {
-	h, err := hold(f)
+	h, err := hold(&s.open, f)
 	if err != nil {
 		return 0, fmt.Errorf("keep descriptor of %s: %w", f.Name(), err)
 	}

@@ -40,9 +40,9 @@ func (n *Notification) Fail(e syscall.Errno) {
 	_ = sys.SeccompSend(n.l.fd, &sys.SeccompResp{ID: n.ID, Error: -int32(e)})
 }
 
-// AddFD puts a copy of f into the caller's table at number at, in place of what was there. It does not answer.
-func (n *Notification) AddFD(f *os.File, at int) error {
-	_, err := n.add(f, sys.SeccompFD{ID: n.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SETFD, NewFD: uint32(at)})
+// AddFD puts a copy of our descriptor fd into the caller's table at number at, in place of what was there. It does not answer.
+func (n *Notification) AddFD(fd, at int) error {
+	_, err := n.add(fd, sys.SeccompFD{ID: n.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SETFD, NewFD: uint32(at)})
 	return err
 }
 
@@ -52,29 +52,26 @@ func (n *Notification) AddFD(f *os.File, at int) error {
 // own, a stop, the freezer) the kernel takes the descriptor back and lets the answer stand: the caller is told 0 and
 // has nothing.
 func (n *Notification) ReturnFD(f *os.File) error {
-	at, err := n.add(f, sys.SeccompFD{ID: n.ID, NewFDFlags: unix.O_CLOEXEC})
+	rc, err := f.SyscallConn() // File.Fd would make its open file blocking for all who share it
 	if err != nil {
+		return err
+	}
+	var at int
+	cerr := rc.Control(func(fd uintptr) { at, err = n.add(int(fd), sys.SeccompFD{ID: n.ID, NewFDFlags: unix.O_CLOEXEC}) })
+	if err = errors.Join(cerr, err); err != nil {
 		return err
 	}
 	n.Return(int64(at))
 	return nil
 }
 
-// add keeps f's own mode: File.Fd would make its open file blocking for all who share it.
-func (n *Notification) add(f *os.File, a sys.SeccompFD) (at int, err error) {
-	rc, err := f.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	cerr := rc.Control(func(fd uintptr) {
-		a.SrcFD = uint32(fd)
-		for {
-			if at, err = sys.SeccompAdd(n.l.fd, &a); !errors.Is(err, syscall.EINTR) {
-				return
-			}
+func (n *Notification) add(fd int, a sys.SeccompFD) (int, error) {
+	a.SrcFD = uint32(fd)
+	for {
+		if at, err := sys.SeccompAdd(n.l.fd, &a); !errors.Is(err, syscall.EINTR) {
+			return at, err
 		}
-	})
-	return at, errors.Join(cerr, err)
+	}
 }
 
 // Valid reports whether the caller still waits: what was read of it before is its own.

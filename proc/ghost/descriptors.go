@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // FD is one descriptor of a held process: its number there, and a copy of it here.
@@ -71,6 +73,37 @@ func (h *Held) Descriptors() (fds []FD, err error) {
 func CloseAll(fds []FD) {
 	for _, fd := range fds {
 		fd.File.Close()
+	}
+}
+
+// Kept is one descriptor of a ghost that may have to come back: its number, and its open file, which jobs of one make have in common.
+type Kept struct {
+	N    int
+	File *sys.OpenFile
+}
+
+// Keep keeps descriptors, which stay the caller's; DropAll gives them back.
+func Keep(open *sys.OpenFiles, fds []FD) (kept []Kept, err error) {
+	for _, fd := range fds {
+		k := Kept{N: fd.N}
+		rc, err := fd.File.SyscallConn()
+		if err == nil {
+			cerr := rc.Control(func(n uintptr) { k.File, err = open.Keep(int(n)) })
+			err = errors.Join(err, cerr)
+		}
+		if err != nil {
+			DropAll(kept)
+			return nil, fmt.Errorf("keeping descriptor %d: %w", fd.N, err)
+		}
+		kept = append(kept, k)
+	}
+	return kept, nil
+}
+
+// DropAll gives kept descriptors back.
+func DropAll(kept []Kept) {
+	for _, k := range kept {
+		k.File.Drop()
 	}
 }
 

@@ -165,9 +165,9 @@ func (g *Ghost) order(op, arg int, mask uint64, path string) error {
 }
 
 // PutBack answers the kill of Restore: the descriptors go to the numbers they had.
-func PutBack(n *intercept.Notification, fds []FD) {
+func PutBack(n *intercept.Notification, fds []Kept) {
 	for _, fd := range fds {
-		if err := n.AddFD(fd.File, fd.N); err != nil {
+		if err := n.AddFD(fd.File.Fd, fd.N); err != nil {
 			n.Fail(syscall.EMFILE) // the stub ends itself: the command must not run with descriptors missing
 			return
 		}

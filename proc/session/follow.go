@@ -160,7 +160,7 @@ func (r *remoteJob) exit(ev control.JobEvent) {
 	fds := r.fds
 	r.fds = nil
 	r.mu.Unlock()
-	ghost.CloseAll(fds)  // before the end is told: readers of its pipes must see theirs
+	ghost.DropAll(fds)   // before the end is told: readers of its pipes must see theirs
 	if ev.Reason != "" { // onehost, not the command, has something to say of the end
 		r.s.report.Say(ev.Reason + ": " + r.command)
 	}
@@ -327,7 +327,7 @@ func (r *remoteJob) end() {
 	fds, home := r.fds, r.home
 	r.fds = nil
 	r.mu.Unlock()
-	ghost.CloseAll(fds)
+	ghost.DropAll(fds)
 	if !home && r.s.daemon != nil {
 		r.s.daemon.release(r.id, r.cpu)
 	}

@@ -41,7 +41,7 @@ type remoteJob struct {
 	back  chan struct{} // closed when it execs again here
 	exe   string        // the image's file
 	mask  uint64        // signals it blocked
-	fds   []ghost.FD    // its descriptors, kept while it may have to come back
+	fds   []ghost.Kept  // its descriptors, kept while it may have to come back
 
 	parent  int        // of the ghost, as the job knows it; guarded by mu
 	counted [65]uint32 // by signal: how often its group had got it when the ghost got one last; forward's alone
@@ -207,7 +207,10 @@ func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *con
 		r.counted[sig] = s.witness.counts.Of(sig)
 	}
 	if j.again {
-		r.fds = fds
+		if r.fds, err = ghost.Keep(&s.open, fds); err != nil {
+			g.Close()
+			return nil, err
+		}
 	}
 	s.mu.Lock()
 	s.ghosts[held.Pid] = r
@@ -218,11 +221,10 @@ func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *con
 		s.forgetGhostLocked(held.Pid)
 		s.mu.Unlock()
 		g.Close()
+		ghost.DropAll(r.fds)
 		return nil, fmt.Errorf("no ghost: %w", err)
 	}
-	if !j.again {
-		ghost.CloseAll(fds)
-	}
+	ghost.CloseAll(fds)
 	r.reparented() // perhaps meanwhile
 	return r, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/onehost/onehost/intercept"
 	"github.com/onehost/onehost/place"
+	"github.com/onehost/onehost/sys"
 )
 
 // supervisor serves the notifications of one session.
@@ -25,6 +26,7 @@ type supervisor struct {
 	keeper  int // its pid, and CMD's
 	command int
 	witness witness
+	open    sys.OpenFiles   // descriptors of jobs that may have to come back
 	gate    *intercept.Gate // nil where there is none; told of every change to the maps below, under mu
 	jobs    atomic.Uint64
 	wg      sync.WaitGroup // goroutines of jobs
