@@ -104,9 +104,9 @@ func TestStorm(t *testing.T) {
 		workers, rounds, hold string
 		full                  bool // it may be, at times
 	}{
-		{"a block of 1024", 34023, "8", "400", "4", false},
-		{"a small block, mostly in use", 33099, "8", "150", "5", true},
-		{"more than there are", 33063, "8", "10", "40", true},
+		{"a block of 1024", 34023, "8", "150", "4", false},
+		{"a small block, mostly in use", 33099, "8", "60", "5", true},
+		{"more than there are", 33063, "8", "3", "40", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := testConfig()
