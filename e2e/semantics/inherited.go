@@ -93,7 +93,7 @@ os.mkdir("d"); open("d/x", "w").write("inside"); d = os.open("d", os.O_RDONLY); 
 k = Kid("d = int(sys.argv[1]); say(os.listdir(d), os.read(os.open('x', os.O_RDONLY, dir_fd=d), 10)); os.fchdir(d); say(os.listdir('.')); os.mkdir('new', dir_fd=d)", d, pass_fds=[d]); say(k.line(), k.line(), k.wait(), sorted(os.listdir("d")))
 `),
 	"fd/a fifo": python(Parent, `
-os.mkfifo("f"); k = Kid("f = open('f', 'w'); f.write('through'); f.close(); g = open('f'); say(g.read())"); say(open("f").read()); open("f", "w").write("and back"); say(k.line(), k.wait())
+os.mkfifo("f"); k = Kid("f = open('f', 'w'); f.write('through'); f.close(); sys.stdin.readline(); g = open('f'); say(g.read())"); say(open("f").read()); k.tell(); open("f", "w").write("and back"); say(k.line(), k.wait())
 `),
 	"fd/null, zero and full": python(Parent, `
 fds = [os.open("/dev/" + n, os.O_RDWR) for n in ("null", "zero", "full")]; [os.set_inheritable(f, True) for f in fds]

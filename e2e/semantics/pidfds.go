@@ -30,8 +30,8 @@ for p in 0, -1: tries(p, os.pidfd_open, p)
 tries("flags", os.pidfd_open, os.getpid(), 1); k = Kid("sys.exit(3)"); until(lambda: status("State", k.pid)[0] == "Z", "the end"); tries("a zombie", os.pidfd_open, k.pid); say(k.wait())
 `),
 	"pidfd/inside": python(Whole, `
-k = ready(LISTEN + "sys.stdin.readline(); sys.exit(3)"); fd = os.pidfd_open(k.pid)
-signal.pidfd_send_signal(fd, 10); say(k.line()); k.tell(); say(select.select([fd], [], [], 10)[0] == [fd]); say(waitid(P_PIDFD, fd, os.WEXITED, {k.pid: "kid"})); tries("gone", os.pidfd_open, k.pid)
+k = ready(LISTEN + "until(lambda: os.path.exists('go')); sys.exit(3)"); fd = os.pidfd_open(k.pid)
+signal.pidfd_send_signal(fd, 10); say(k.line()); open("go", "w"); say(select.select([fd], [], [], 10)[0] == [fd]); say(waitid(P_PIDFD, fd, os.WEXITED, {k.pid: "kid"})); tries("gone", os.pidfd_open, k.pid)
 `),
 	"pidfd/of oneself": python(Whole, `
 got = []
@@ -132,7 +132,7 @@ k = ready(READY + "sys.stdin.readline()", env=dict(os.environ, SPECIAL="here it 
 	"memory/status of a child": python(Parent, `
 k = ready(READY + "sys.stdin.readline()")
 for f in "Uid", "Gid", "Umask", "NoNewPrivs": say(f, status(f, k.pid) == status(f))
-say("Threads", status("Threads", k.pid), "TracerPid", status("TracerPid", k.pid)); k.tell(); say(k.wait())
+say("Threads", status("Threads", k.pid)); until(lambda: status("TracerPid", k.pid) == "0", "nobody to trace it"); k.tell(); say(k.wait())
 `),
 	"memory/signals in the status of a child": python(Parent, `
 k = ready("signal.signal(10, lambda n, f: None); signal.signal(12, signal.SIG_IGN); signal.pthread_sigmask(signal.SIG_BLOCK, [15]); " + READY + "sys.stdin.readline()")

@@ -215,8 +215,8 @@ until_ 'test -e up'; kill -USR1 $p; until_ 'test -s out'; cat out; kill -0 $p; e
 	"signal/trap in a shell script": bash(Parent, `
 cat > child <<'E'
 #!/bin/bash
-trap 'echo usr1' USR1; trap 'echo term; exit 3' TERM; : > up; while :; do read -t 0.05 < fifo; done
+trap 'echo usr1' USR1; trap 'echo term; exit 3' TERM; : > up; while :; do sleep 0.05; done
 E
-chmod +x child; mkfifo fifo; exec 9<>fifo; ./child & p=$!; until_ 'test -e up'; kill -USR1 $p; kill -TERM $p; wait $p; echo $?
+chmod +x child; ./child & p=$!; until_ 'test -e up'; kill -USR1 $p; kill -TERM $p; wait $p; echo $?
 `),
 }

@@ -48,7 +48,22 @@ func (s *supervisor) Foreign(n *intercept.Notification, pid names.Pid) {
 
 // Setter implements intercept.Handler: what is changed of a ghost is changed of its job, which the daemon sees to.
 func (s *supervisor) Setter(n *intercept.Notification, pid int, group bool) {
-	if s.daemon == nil || !s.concernsGhost(pid, group) {
+	if s.daemon == nil {
+		n.Continue()
+		return
+	}
+	about := pid
+	if group {
+		about = -pid
+	}
+	if s.whenTaken(n, about, func() { s.set(n, pid, group) }) {
+		return
+	}
+	s.set(n, pid, group)
+}
+
+func (s *supervisor) set(n *intercept.Notification, pid int, group bool) {
+	if !s.concernsGhost(pid, group) {
 		n.Continue()
 		return
 	}

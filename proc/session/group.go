@@ -70,6 +70,12 @@ const expectTime = time.Second
 // Signal implements intercept.Handler: ghosts that are about to be stopped tell their jobs, and those that are about to get a signal
 // as part of a group take note of it.
 func (s *supervisor) Signal(n *intercept.Notification, pid, sig int) {
+	if !s.whenTaken(n, pid, func() { s.signal(n, pid, sig) }) {
+		s.signal(n, pid, sig)
+	}
+}
+
+func (s *supervisor) signal(n *intercept.Notification, pid, sig int) {
 	s.mu.Lock()
 	var all []*remoteJob
 	if s.ghosts[n.TID] == nil { // a ghost that stops itself does what its job did

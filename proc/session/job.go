@@ -95,6 +95,7 @@ func (s *supervisor) take(n *intercept.Notification, j *job) *remoteJob {
 		return nil
 	}
 	j.pid = held.Pid
+	defer s.taking(j.pid)()
 	fds, err := held.Descriptors()
 	if err == nil && jobserver(held.Pid, numbers(fds)) {
 		err = stays(place.ReasonSpreader)
@@ -117,7 +118,7 @@ func (s *supervisor) take(n *intercept.Notification, j *job) *remoteJob {
 	if err != nil {
 		conn.Close()
 		ghost.CloseAll(fds)
-		if st, serr := readStat(held.Pid); serr != nil || st.state == 'Z' {
+		if errors.Is(err, unix.ESRCH) { // of a held process, ptrace says so when it was killed
 			s.killedAway(j)
 		} else {
 			s.local(j, err.Error(), true)

@@ -32,11 +32,12 @@ type supervisor struct {
 	wg      sync.WaitGroup // goroutines of jobs
 	away    sync.WaitGroup // jobs that are elsewhere: the session waits for them
 
-	mu        sync.Mutex         // guards what follows
-	spreaders map[int]*spreader  // by pid
-	joining   map[int]*spreader  // those that are a run inside of this run, with the spreader whose candidate its command is
-	locals    map[int]*os.File   // processes decided local, with their pidfds
-	ghosts    map[int]*remoteJob // by pid
+	mu        sync.Mutex              // guards what follows
+	spreaders map[int]*spreader       // by pid
+	joining   map[int]*spreader       // those that are a run inside of this run, with the spreader whose candidate its command is
+	locals    map[int]*os.File        // processes decided local, with their pidfds
+	ghosts    map[int]*remoteJob      // by pid
+	taken     map[int]<-chan struct{} // processes that are being made ghosts, until the channel is closed
 }
 
 // spreader is a live process whose children are candidates.
@@ -49,7 +50,7 @@ type spreader struct {
 func newSupervisor(ctx context.Context, cfg *Config, rules *place.Rules, report Reporter, d *daemon) *supervisor {
 	return &supervisor{
 		cfg: cfg, rules: rules, report: report, daemon: d, ctx: ctx, self: os.Getpid(),
-		spreaders: map[int]*spreader{}, joining: map[int]*spreader{}, locals: map[int]*os.File{}, ghosts: map[int]*remoteJob{},
+		spreaders: map[int]*spreader{}, joining: map[int]*spreader{}, locals: map[int]*os.File{}, ghosts: map[int]*remoteJob{}, taken: map[int]<-chan struct{}{},
 	}
 }
 
