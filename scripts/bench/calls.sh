@@ -37,10 +37,10 @@ for round in $(seq "$rounds"); do
         h1 "$bench_dir" ./spawn table </dev/null | sed 's/^/native\t/'
         h1 "$bench_dir" onehost run -q --local ./spawn table </dev/null | sed 's/^/session\t/'
         trip | sed 's/^/far\t/'
-        on h1 onehost on h2 sleep 1000 </dev/null &
+        on h1 onehost on h2 sleep 1000 </dev/null >/dev/null &
         sleeper=$!
         pid=
-        until [ -n "$pid" ]; do pid=$(on h1 onehost ps --host h2 -C sleep --json </dev/null | awk -F'[:,]' '/"pid"/ { print $2 + 0; exit }'); done
+        until [ -n "$pid" ]; do pid=$(on h1 onehost ps --host h2 -C sleep --json </dev/null | awk -F'[:,]' '/"pid"/ { p = $2 + 0 } END { print p }' || true); done
         h1 "$bench_dir" onehost run -q --no-local ./samu far 50 "$pid" </dev/null >/dev/null # warm
         h1 "$bench_dir" onehost run -q --no-local ./samu far "$n" "$pid" </dev/null | sed 's/^/far\t/'
         on h1 onehost kill "$pid" </dev/null
