@@ -203,7 +203,7 @@ func (n *numbers) count() {
 		var best block
 		most, all, size := -1, 0, 0
 		for _, b := range n.blocks {
-			free := n.free(b)
+			free := n.free(b, b.first)
 			if free > most {
 				best, most = b, free
 			}
@@ -217,7 +217,11 @@ func (n *numbers) count() {
 		if n.set(best.first) != nil { // it worked at the start
 			return
 		}
-		safe := n.free(best) - len(n.open) - n.pending
+		from := n.start(best)
+		safe := 0
+		if from > 0 {
+			safe = n.free(best, from) - len(n.open) - n.pending
+		}
 		if safe > 0 {
 			// Often enough to ask for more in time, and for the turnstile to remember all.
 			n.let(min(max(safe-n.reserve, (safe+1)/2), size/4+1, maxForks))
@@ -230,16 +234,34 @@ func (n *numbers) count() {
 	}
 }
 
+// start tells from where on the kernel goes now that the next number was set to the first of the block; 0: outside of it. A fork that was in
+// the middle of getting its number may have set the next one to that after its own, just then.
+func (n *numbers) start(b block) int {
+	if sys.AwaitNumbers() != nil {
+		return 0
+	}
+	var buf [32]byte
+	got, err := unix.Pread(n.next, buf[:], 0)
+	if err != nil {
+		return 0
+	}
+	last, err := strconv.Atoi(strings.TrimSpace(string(buf[:got])))
+	if err != nil || last < b.first-1 || last > b.last {
+		return 0
+	}
+	return last + 1
+}
+
 func (n *numbers) set(first int) error {
 	_, err := unix.Pwrite(n.next, []byte(strconv.Itoa(first-1)), 0)
 	return err
 }
 
-// free counts the numbers of a block that are nobody's. A number is also in use as long as it names a group or a session, and there is one
+// free counts the numbers of a block, from one on, that are nobody's. A number is also in use as long as it names a group or a session, and there is one
 // call that finds it then too: to make it the owner of an open file.
-func (n *numbers) free(b block) int {
+func (n *numbers) free(b block, from int) int {
 	free := 0
-	for pid := b.first; pid <= b.last; pid++ {
+	for pid := from; pid <= b.last; pid++ {
 		if _, err := unix.FcntlInt(uintptr(n.next), unix.F_SETOWN, pid); err == unix.ESRCH {
 			free++
 		}
