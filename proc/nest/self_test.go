@@ -162,7 +162,6 @@ func TestElsewhere(t *testing.T) {
 	}
 	cfg := testConfig()
 	cfg.Call = c.call
-	n := openNest(t, cfg)
 	const k = unix.SYS_KILL
 	for _, x := range []struct {
 		name, script, want string
@@ -189,7 +188,7 @@ func TestElsewhere(t *testing.T) {
 			c.mu.Lock()
 			c.calls, name = nil, ""
 			c.mu.Unlock()
-			r := start(t, n, python(t, atHome(), x.script))
+			r := start(t, openNest(t, cfg), python(t, atHome(), x.script)) // of its own: what one leaves has the number for a while
 			var ws syscall.WaitStatus
 			out := ""
 			for ev := range r.Events() {
