@@ -13,6 +13,7 @@ const (
 	OpKill  = "kill"  // KillRequest, an empty reply
 	OpWait  = "wait"  // PidRequest, WaitReply once the process has ended
 	OpCall  = "call"  // CallRequest, CallReply; a session's, about a system call of one of its processes
+	OpLook  = "look"  // nothing, and then any number of LookRequest, LookReply
 	OpOn    = "on"    // the terminal or the standard descriptors of a command on another host; its messages are package proc/on's
 )
 
@@ -94,4 +95,16 @@ type CallReply struct {
 	Value    int64 `json:"value,omitempty"`
 	Errno    int   `json:"errno,omitempty"`
 	Continue bool  `json:"continue,omitempty"`
+}
+
+// LookRequest asks for what /proc shows of a process, for a thread that waits for it. The rights are those of the connection's user, unless that is
+// root: then they are the thread's, as far as the connection has them too.
+type LookRequest struct {
+	TID     int    `json:"tid"`
+	Request []byte `json:"request"` // a message of package proc/procpb, whose caller does not count
+}
+
+// LookReply answers a LookRequest.
+type LookReply struct {
+	Reply []byte `json:"reply"` // likewise
 }

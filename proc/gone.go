@@ -85,6 +85,9 @@ func (g Gone) ReadMemory(context.Context, *Caller, []byte, []sys.Span) (int, err
 	return 0, g.err()
 }
 
+// Look implements Process.
+func (g Gone) Look(context.Context, *Caller, []Look) ([]View, error) { return nil, g.err() }
+
 // WriteMemory implements Process.
 func (g Gone) WriteMemory(context.Context, *Caller, []byte, []sys.Span) (int, error) {
 	return 0, g.err()

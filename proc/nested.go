@@ -15,6 +15,8 @@ import (
 type Nested struct {
 	*Local // its number in this host's own pid space
 	pidfd  *os.File
+	proc   *os.File // a /proc of its nest, and its number there; nil: nobody has said
+	inner  int
 }
 
 // NewNested takes over the pidfd, not blocking, of a process in a nest. ESRCH: it has ended.
@@ -24,7 +26,7 @@ func NewNested(pidfd *os.File) (*Nested, error) {
 		pidfd.Close()
 		return nil, syscall.ESRCH
 	}
-	return &Nested{Here(n), pidfd}, nil
+	return &Nested{Local: Here(n), pidfd: pidfd}, nil
 }
 
 // Close gives up the pidfd.

@@ -56,6 +56,10 @@ type Process interface {
 	// MaxSpans.
 	ReadMemory(ctx context.Context, who *Caller, b []byte, from []sys.Span) (int, error)
 	WriteMemory(ctx context.Context, who *Caller, b []byte, to []sys.Span) (int, error)
+
+	// Look shows what /proc shows of it, at most MaxLooks things at a time; each has an errno of its own. Numbers are of its home's pid space, but
+	// the kernel's idea of parent, group and session is that of the nest.
+	Look(ctx context.Context, who *Caller, looks []Look) ([]View, error)
 }
 
 // Bounds of one reading or writing of memory.

@@ -219,3 +219,15 @@ func spans(of []sys.Span) []*procpb.Span {
 	}
 	return out
 }
+
+// Look implements Process.
+func (r *Remote) Look(ctx context.Context, who *Caller, looks []Look) ([]View, error) {
+	reply, err := r.do(ctx, who, &procpb.Request{Op: procpb.Op_LOOK, Looks: lookMessages(looks)})
+	if err != nil {
+		return nil, err
+	}
+	if len(reply.Views) != len(looks) {
+		return nil, syscall.EBADMSG
+	}
+	return viewsOf(reply.Views), nil
+}

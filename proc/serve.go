@@ -81,6 +81,9 @@ func serve(ctx context.Context, self names.Host, p Process, who *Caller, r *proc
 	case procpb.Op_WAIT:
 		s, err := p.Wait(ctx)
 		return &procpb.Reply{Status: &procpb.Status{Known: s.Known, Code: int32(s.Code), Signal: int32(s.Signal), Core: s.Core}}, err
+	case procpb.Op_LOOK:
+		views, err := p.Look(ctx, who, looksOf(r.Looks))
+		return &procpb.Reply{Views: viewMessages(views)}, err
 	case procpb.Op_SET_AFFINITY, procpb.Op_SET_SCHED_ATTR, procpb.Op_AFFINITY, procpb.Op_SCHED_ATTR, procpb.Op_LIMIT, procpb.Op_READ_MEMORY, procpb.Op_WRITE_MEMORY:
 		return serveData(ctx, p, who, r, arg)
 	}

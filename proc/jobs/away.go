@@ -75,6 +75,15 @@ func (h *Helper) Nested(from link.Peer, pid int) (*os.File, error) {
 	return hm.nest.Pidfd(pid)
 }
 
+// NestedProc opens the /proc of a home's nest here. ESRCH: there is none.
+func (h *Helper) NestedProc(from link.Peer) (*os.File, error) {
+	hm := h.nestOf(from)
+	if hm == nil {
+		return nil, syscall.ESRCH
+	}
+	return hm.nest.Proc()
+}
+
 // NestedNumbers gives the numbers, in the home's pid space, of all processes of a home that run here.
 func (h *Helper) NestedNumbers(from link.Peer) []int {
 	hm := h.nestOf(from)

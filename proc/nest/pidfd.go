@@ -59,6 +59,25 @@ func (n *Nest) space() (int, error) {
 	return fd, nil
 }
 
+// Proc opens the /proc that the nest's processes have, as a bare path. ESRCH: the nest has ended.
+func (n *Nest) Proc() (*os.File, error) {
+	init := n.InitPid()
+	if init == 0 {
+		return nil, syscall.ESRCH
+	}
+	fd, err := unix.Open("/proc/"+strconv.Itoa(init)+"/root/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "/proc of a nest")
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC || n.InitPid() == 0 { // its number may have been another's
+		f.Close()
+		return nil, syscall.ESRCH
+	}
+	return f, nil
+}
+
 // Numbers gives the numbers in the nest of all its processes but the init.
 func (n *Nest) Numbers() []int {
 	ns, err := n.space()

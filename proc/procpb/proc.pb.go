@@ -48,6 +48,7 @@ const (
 	Op_WRITE_MEMORY    Op = 21
 	Op_WHERE           Op = 22
 	Op_WAIT            Op = 23
+	Op_LOOK            Op = 24
 )
 
 // Enum value maps for Op.
@@ -77,6 +78,7 @@ var (
 		21: "WRITE_MEMORY",
 		22: "WHERE",
 		23: "WAIT",
+		24: "LOOK",
 	}
 	Op_value = map[string]int32{
 		"NONE":            0,
@@ -103,6 +105,7 @@ var (
 		"WRITE_MEMORY":    21,
 		"WHERE":           22,
 		"WAIT":            23,
+		"LOOK":            24,
 	}
 )
 
@@ -143,6 +146,7 @@ type Request struct {
 	Data          []byte                 `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`                 // what it writes
 	Spans         []*Span                `protobuf:"bytes,6,rep,name=spans,proto3" json:"spans,omitempty"`               // of the process's memory
 	FsSeq         uint64                 `protobuf:"varint,7,opt,name=fs_seq,json=fsSeq,proto3" json:"fs_seq,omitempty"` // changes of the home's tree that must have been applied before
+	Looks         []*Look                `protobuf:"bytes,8,rep,name=looks,proto3" json:"looks,omitempty"`               // of LOOK
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,6 +228,13 @@ func (x *Request) GetFsSeq() uint64 {
 		return x.FsSeq
 	}
 	return 0
+}
+
+func (x *Request) GetLooks() []*Look {
+	if x != nil {
+		return x.Looks
+	}
+	return nil
 }
 
 // Caller is whose rights the operation is made with, as the kernel of his host gave them to its daemon.
@@ -362,6 +373,7 @@ type Reply struct {
 	Value         int64                  `protobuf:"zigzag64,2,opt,name=value,proto3" json:"value,omitempty"`
 	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`     // what it read
 	Status        *Status                `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"` // of WAIT
+	Views         []*View                `protobuf:"bytes,5,rep,name=views,proto3" json:"views,omitempty"`   // of LOOK, one for each
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -420,6 +432,13 @@ func (x *Reply) GetData() []byte {
 func (x *Reply) GetStatus() *Status {
 	if x != nil {
 		return x.Status
+	}
+	return nil
+}
+
+func (x *Reply) GetViews() []*View {
+	if x != nil {
+		return x.Views
 	}
 	return nil
 }
@@ -493,12 +512,226 @@ func (x *Status) GetCore() bool {
 	return false
 }
 
+// Look is a question about what is below a process's directory in /proc.
+type Look struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Path          []byte                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Offset        int64                  `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Size          uint32                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Look) Reset() {
+	*x = Look{}
+	mi := &file_proc_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Look) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Look) ProtoMessage() {}
+
+func (x *Look) ProtoReflect() protoreflect.Message {
+	mi := &file_proc_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Look.ProtoReflect.Descriptor instead.
+func (*Look) Descriptor() ([]byte, []int) {
+	return file_proc_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Look) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *Look) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *Look) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Look) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// View is the answer.
+type View struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Errno         int32                  `protobuf:"varint,1,opt,name=errno,proto3" json:"errno,omitempty"`
+	Mode          uint32                 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Uid           uint32                 `protobuf:"varint,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid           uint32                 `protobuf:"varint,4,opt,name=gid,proto3" json:"gid,omitempty"`
+	Data          []byte                 `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	Entries       []*Entry               `protobuf:"bytes,6,rep,name=entries,proto3" json:"entries,omitempty"`
+	More          bool                   `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *View) Reset() {
+	*x = View{}
+	mi := &file_proc_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *View) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*View) ProtoMessage() {}
+
+func (x *View) ProtoReflect() protoreflect.Message {
+	mi := &file_proc_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use View.ProtoReflect.Descriptor instead.
+func (*View) Descriptor() ([]byte, []int) {
+	return file_proc_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *View) GetErrno() int32 {
+	if x != nil {
+		return x.Errno
+	}
+	return 0
+}
+
+func (x *View) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *View) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *View) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
+}
+
+func (x *View) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *View) GetEntries() []*Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *View) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type Entry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          []byte                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Type          uint32                 `protobuf:"varint,2,opt,name=type,proto3" json:"type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Entry) Reset() {
+	*x = Entry{}
+	mi := &file_proc_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Entry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Entry) ProtoMessage() {}
+
+func (x *Entry) ProtoReflect() protoreflect.Message {
+	mi := &file_proc_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Entry.ProtoReflect.Descriptor instead.
+func (*Entry) Descriptor() ([]byte, []int) {
+	return file_proc_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Entry) GetName() []byte {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *Entry) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
 var File_proc_proto protoreflect.FileDescriptor
 
 const file_proc_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"proc.proto\x12\fonehost.proc\"\xd4\x01\n" +
+	"proc.proto\x12\fonehost.proc\"\xfe\x01\n" +
 	"\aRequest\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12 \n" +
 	"\x02op\x18\x02 \x01(\x0e2\x10.onehost.proc.OpR\x02op\x12,\n" +
@@ -506,7 +739,8 @@ const file_proc_proto_rawDesc = "" +
 	"\x04args\x18\x04 \x03(\x12R\x04args\x12\x12\n" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12(\n" +
 	"\x05spans\x18\x06 \x03(\v2\x12.onehost.proc.SpanR\x05spans\x12\x15\n" +
-	"\x06fs_seq\x18\a \x01(\x04R\x05fsSeq\"~\n" +
+	"\x06fs_seq\x18\a \x01(\x04R\x05fsSeq\x12(\n" +
+	"\x05looks\x18\b \x03(\v2\x12.onehost.proc.LookR\x05looks\"~\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04uids\x18\x01 \x03(\rR\x04uids\x12\x12\n" +
 	"\x04gids\x18\x02 \x03(\rR\x04gids\x12\x16\n" +
@@ -515,17 +749,34 @@ const file_proc_proto_rawDesc = "" +
 	"\x03pid\x18\x05 \x01(\rR\x03pid\",\n" +
 	"\x04Span\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\x06R\x04base\x12\x10\n" +
-	"\x03len\x18\x02 \x01(\x06R\x03len\"u\n" +
+	"\x03len\x18\x02 \x01(\x06R\x03len\"\x9f\x01\n" +
 	"\x05Reply\x12\x14\n" +
 	"\x05errno\x18\x01 \x01(\x05R\x05errno\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x12R\x05value\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12,\n" +
-	"\x06status\x18\x04 \x01(\v2\x14.onehost.proc.StatusR\x06status\"^\n" +
+	"\x06status\x18\x04 \x01(\v2\x14.onehost.proc.StatusR\x06status\x12(\n" +
+	"\x05views\x18\x05 \x03(\v2\x12.onehost.proc.ViewR\x05views\"^\n" +
 	"\x06Status\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06signal\x18\x03 \x01(\x05R\x06signal\x12\x12\n" +
-	"\x04core\x18\x04 \x01(\bR\x04core*\xf3\x02\n" +
+	"\x04core\x18\x04 \x01(\bR\x04core\"Z\n" +
+	"\x04Look\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\fR\x04path\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\rR\x04size\"\xab\x01\n" +
+	"\x04View\x12\x14\n" +
+	"\x05errno\x18\x01 \x01(\x05R\x05errno\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18\x04 \x01(\rR\x03gid\x12\x12\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\x12-\n" +
+	"\aentries\x18\x06 \x03(\v2\x13.onehost.proc.EntryR\aentries\x12\x12\n" +
+	"\x04more\x18\a \x01(\bR\x04more\"/\n" +
+	"\x05Entry\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\fR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\rR\x04type*\xfd\x02\n" +
 	"\x02Op\x12\b\n" +
 	"\x04NONE\x10\x00\x12\n" +
 	"\n" +
@@ -554,7 +805,8 @@ const file_proc_proto_rawDesc = "" +
 	"\vREAD_MEMORY\x10\x14\x12\x10\n" +
 	"\fWRITE_MEMORY\x10\x15\x12\t\n" +
 	"\x05WHERE\x10\x16\x12\b\n" +
-	"\x04WAIT\x10\x17B(Z&github.com/onehost/onehost/proc/procpbb\x06proto3"
+	"\x04WAIT\x10\x17\x12\b\n" +
+	"\x04LOOK\x10\x18B(Z&github.com/onehost/onehost/proc/procpbb\x06proto3"
 
 var (
 	file_proc_proto_rawDescOnce sync.Once
@@ -569,7 +821,7 @@ func file_proc_proto_rawDescGZIP() []byte {
 }
 
 var file_proc_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proc_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_proc_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_proc_proto_goTypes = []any{
 	(Op)(0),         // 0: onehost.proc.Op
 	(*Request)(nil), // 1: onehost.proc.Request
@@ -577,17 +829,23 @@ var file_proc_proto_goTypes = []any{
 	(*Span)(nil),    // 3: onehost.proc.Span
 	(*Reply)(nil),   // 4: onehost.proc.Reply
 	(*Status)(nil),  // 5: onehost.proc.Status
+	(*Look)(nil),    // 6: onehost.proc.Look
+	(*View)(nil),    // 7: onehost.proc.View
+	(*Entry)(nil),   // 8: onehost.proc.Entry
 }
 var file_proc_proto_depIdxs = []int32{
 	0, // 0: onehost.proc.Request.op:type_name -> onehost.proc.Op
 	2, // 1: onehost.proc.Request.caller:type_name -> onehost.proc.Caller
 	3, // 2: onehost.proc.Request.spans:type_name -> onehost.proc.Span
-	5, // 3: onehost.proc.Reply.status:type_name -> onehost.proc.Status
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 3: onehost.proc.Request.looks:type_name -> onehost.proc.Look
+	5, // 4: onehost.proc.Reply.status:type_name -> onehost.proc.Status
+	7, // 5: onehost.proc.Reply.views:type_name -> onehost.proc.View
+	8, // 6: onehost.proc.View.entries:type_name -> onehost.proc.Entry
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_proc_proto_init() }
@@ -601,7 +859,7 @@ func file_proc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: []byte(file_proc_proto_rawDesc),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

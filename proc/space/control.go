@@ -27,6 +27,7 @@ func (s *Space) Handlers(name Names) map[string]control.Handler {
 		}),
 		control.OpKill: s.handle(s.kill),
 		control.OpWait: s.serveOpWait,
+		control.OpLook: s.serveOpLook,
 	}
 }
 

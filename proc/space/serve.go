@@ -138,6 +138,14 @@ func (s *Space) serve(ctx context.Context, from link.Peer, r *procpb.Request) *p
 		return fail(err)
 	}
 	defer p.Close()
+	if r.Op == procpb.Op_LOOK {
+		dir, err := s.cfg.Nests.NestedProc(from)
+		if err != nil {
+			return fail(err)
+		}
+		defer dir.Close()
+		p.At(dir, pid.Local())
+	}
 	return proc.Serve(ctx, s.cfg.Self(), p, r)
 }
 

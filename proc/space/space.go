@@ -49,6 +49,7 @@ type Leases interface {
 type Nests interface {
 	Nested(home link.Peer, pid int) (*os.File, error)
 	NestedNumbers(home link.Peer) []int
+	NestedProc(home link.Peer) (*os.File, error) // its /proc
 	Applied(ctx context.Context, home link.Peer, seq uint64) error
 }
 

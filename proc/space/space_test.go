@@ -76,6 +76,8 @@ func (h *host) NestedNumbers(home link.Peer) []int {
 	return all
 }
 
+func (h *host) NestedProc(link.Peer) (*os.File, error) { return os.Open("/proc") }
+
 func (h *host) Applied(_ context.Context, _ link.Peer, seq uint64) error {
 	if seq != 42 {
 		return fmt.Errorf("change %d: %w", seq, syscall.EINVAL)
