@@ -66,6 +66,7 @@ type RunOptions struct {
 	Explain  bool             // say of each command where it ran and why
 	Quiet    bool             // no live line, no summary
 	NoColor  bool             // no colour, by flag, setting or NO_COLOR
+	Proc     bool             // the command has a /proc of the cluster
 	Control  string           // the daemon's socket
 }
 

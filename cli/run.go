@@ -39,6 +39,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.BoolVar(&o.NoLocal, "no-local", false, "keep no job at home that can go")
 	f.Var((*fallbackValue)(&o.Fallback), "fallback", "when a job's host is lost: `never` run it again, or retry whatever it is (default: make's recipes only)")
 	f.BoolVar(&o.Explain, "explain", false, "print for each command where it ran and why")
+	f.BoolVar(&o.Proc, "proc", false, "let CMD see the processes of all hosts in /proc")
 	f.BoolVarP(&o.Quiet, "quiet", "q", false, "no live line and no summary")
 	f.BoolVar(&o.NoColor, "no-color", false, "no colour on a terminal")
 	slotsFlag := f.Lookup("slots")

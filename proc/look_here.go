@@ -319,6 +319,24 @@ func (v *View) stat(b []byte) {
 	v.UID, v.GID, v.Mode = e.Uint32(b[20:]), e.Uint32(b[24:]), uint32(e.Uint16(b[28:]))
 }
 
+// ReadNames gives all names in an open directory.
+func ReadNames(fd int) ([]Entry, error) {
+	var all []Entry
+	for b := make([]byte, direntBytes/2); ; { // no more than MaxEntries names fit into that
+		n, err := unix.Getdents(fd, b)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return all, nil
+		}
+		v := &View{}
+		list := lister{v: v}
+		list.add(b[:n])
+		all = append(all, v.Entries...)
+	}
+}
+
 // lister gathers names.
 type lister struct {
 	v    *View

@@ -19,6 +19,7 @@ type Kept struct {
 	Filter     []unix.SockFilter // put on the command alone
 	NoNewPrivs bool
 	NoFile     unix.Rlimit // the command's RLIMIT_NOFILE; the runtime raised ours
+	Before     []*Call     // made by the command first of all, in this order; one that fails ends it
 
 	Sock int // the command sends its listener there by SCM_RIGHTS
 	Life int // read end of a pipe: when its writers are gone the keeper ends its children
@@ -53,6 +54,7 @@ const (
 	StepSeccomp = 3
 	StepSend    = 4
 	StepExec    = 5
+	StepBefore  = 100 // and above: the calls of Kept.Before
 )
 
 // ParseKeeperNote reads a record of the Note pipe; b holds at least KeeperNoteSize bytes.
@@ -68,6 +70,7 @@ type kept struct {
 	prog        unix.SockFprog
 	privs       bool
 	nofile      unix.Rlimit
+	before      []*Call
 	sock        int
 	life, note  int
 	mask        uint64 // the caller's signal mask
@@ -132,7 +135,7 @@ func StartKept(k *Kept) (pid, pidfd int, counts *SignalCounts, err error) {
 }
 
 func prepare(k *Kept) (*kept, error) {
-	p := &kept{privs: k.NoNewPrivs, nofile: k.NoFile, sock: k.Sock, life: k.Life, note: k.Note, all: ^uint64(0)}
+	p := &kept{privs: k.NoNewPrivs, nofile: k.NoFile, before: k.Before, sock: k.Sock, life: k.Life, note: k.Note, all: ^uint64(0)}
 	var err error
 	if p.path, err = syscall.BytePtrFromString(k.Path); err != nil {
 		return nil, err
@@ -289,7 +292,7 @@ func exit(code int) {
 	}
 }
 
-// command becomes the command: default signals, the filter, its listener sent away, exec.
+// command becomes the command: default signals, what comes before, the filter, its listener sent away, exec.
 //
 //go:norace
 //go:nosplit
@@ -301,6 +304,12 @@ func command(p *kept) {
 		}
 	}
 	syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&p.nofile)), 0, 0, 0)
+	for i := range p.before {
+		c := p.before[i]
+		if _, _, e := syscall.RawSyscall6(c.nr, c.args[0], c.args[1], c.args[2], c.args[3], c.args[4], c.args[5]); e != 0 {
+			fail(p, e, StepBefore+int32(i))
+		}
+	}
 	if p.privs {
 		if _, _, e := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e != 0 {
 			fail(p, e, StepPrivs)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"os/signal"
 	"syscall"
 	"time"
@@ -14,16 +15,24 @@ import (
 
 // Config says what to run and how. CMD gets this process's standard descriptors, directory, process group and terminal.
 type Config struct {
-	Argv        []string         // the command; the first word is looked up in PATH
-	Env         []string         // nil: os.Environ
-	ControlPath string           // the daemon's socket; empty: control.DefaultPath
-	Hosts       []names.HostName // only these; empty: all
-	Slots       int              // slots of home; -1: as the daemon chooses
-	NoLocal     bool             // candidates that can go must go, even what is too cheap to
-	Local       bool             // no job goes anywhere, and no daemon is needed
-	Fallback    string           // one of the control.Fallback constants
-	Rules       *place.Rules     // nil: place.DefaultRules
-	Report      Reporter         // nil: nobody is told
+	Argv        []string             // the command; the first word is looked up in PATH
+	Env         []string             // nil: os.Environ
+	ControlPath string               // the daemon's socket; empty: control.DefaultPath
+	Hosts       []names.HostName     // only these; empty: all
+	Slots       int                  // slots of home; -1: as the daemon chooses
+	NoLocal     bool                 // candidates that can go must go, even what is too cheap to
+	Local       bool                 // no job goes anywhere, and no daemon is needed
+	Fallback    string               // one of the control.Fallback constants
+	Proc        func() (Proc, error) // makes a /proc of the cluster for the command; nil: it has the host's own
+	Rules       *place.Rules         // nil: place.DefaultRules
+	Report      Reporter             // nil: nobody is told
+}
+
+// Proc is a /proc that is served meanwhile, and seen by the command alone, with all that it starts.
+type Proc interface {
+	Steps() []*sys.Call // what makes the process that makes them see it
+	Attached()          // they have been made, or will not be
+	Wait(ctx context.Context) error
 }
 
 // Reporter hears what becomes of every candidate. Its methods are called from many goroutines and must not block.

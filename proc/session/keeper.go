@@ -64,7 +64,7 @@ type keeper struct {
 
 // startKeeper starts the keeper, which starts the command. ErrInside comes back when we are in a session already; then
 // nothing is left behind.
-func startKeeper(path string, argv, env []string) (k *keeper, err error) {
+func startKeeper(path string, argv, env []string, before []*sys.Call) (k *keeper, err error) {
 	prog, err := intercept.Filter()
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func startKeeper(path string, argv, env []string) (k *keeper, err error) {
 	k = &keeper{life: lifeW, notes: noteR}
 	pid, pidfd, counts, err := sys.StartKept(&sys.Kept{
 		Path: path, Argv: argv, Env: env,
-		Filter: prog, NoNewPrivs: !privileged(), NoFile: noFile(),
+		Filter: prog, NoNewPrivs: !privileged(), NoFile: noFile(), Before: before,
 		Sock: pair[1], Life: int(lifeR.Fd()), Note: int(noteW.Fd()),
 		Killer: []string{killerName},
 	})
@@ -166,6 +166,8 @@ func startError(n sys.KeeperNote) error {
 		return intercept.ErrInside
 	case n.Step == sys.StepSeccomp:
 		return fmt.Errorf("seccomp: %w (onehost needs CONFIG_SECCOMP_FILTER and Linux 5.9 or newer)", e)
+	case n.Step >= sys.StepBefore:
+		return fmt.Errorf("a /proc of the command's own, step %d: %w", n.Step-sys.StepBefore, e)
 	case n.Step == sys.StepExec:
 		return &exec.Error{Name: "command", Err: e}
 	}

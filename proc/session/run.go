@@ -53,7 +53,7 @@ func Run(ctx context.Context, cfg Config) (Status, error) {
 		return Status{Code: notFound(err)}, fmt.Errorf("%s: %w", name, cause(err))
 	}
 	if inside(env) {
-		return Status{}, join(path, cfg.Argv, env)
+		return joined(&cfg, path, env)
 	}
 	rules, report := cfg.Rules, cfg.Report
 	if rules == nil {
@@ -79,10 +79,26 @@ func Run(ctx context.Context, cfg Config) (Status, error) {
 	}
 	signals := catch()
 	defer signals.release()
-	k, err := startKeeper(path, cfg.Argv, append(without(env, EnvSession), EnvSession+"="+strconv.FormatUint(number, 10)))
+	own, err := ownProc(&cfg)
+	if err != nil {
+		return Status{Code: 125}, err
+	}
+	var before []*sys.Call
+	if own != nil {
+		before = own.Steps()
+	}
+	k, err := startKeeper(path, cfg.Argv, append(without(env, EnvSession), EnvSession+"="+strconv.FormatUint(number, 10)), before)
+	if own != nil {
+		own.Attached()
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+			defer cancel()
+			_ = own.Wait(ctx) // somebody from outside may have entered its mount name space: then it ends with this process
+		}()
+	}
 	if errors.Is(err, intercept.ErrInside) {
 		signals.release()
-		return Status{}, join(path, cfg.Argv, env)
+		return joined(&cfg, path, env)
 	}
 	if err != nil {
 		return Status{Code: 125}, err
@@ -167,6 +183,25 @@ func inside(env []string) bool {
 	}
 	mode, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
 	return err == nil && mode == unix.SECCOMP_MODE_FILTER
+}
+
+// ownProc makes the /proc of the command, if it is to have one.
+func ownProc(cfg *Config) (Proc, error) {
+	if cfg.Proc == nil {
+		return nil, nil //nolint:nilnil // none
+	}
+	return cfg.Proc()
+}
+
+// joined makes this process the command, in the session it is in. Whether that has a /proc of the cluster was said when it began.
+func joined(cfg *Config, path string, env []string) (Status, error) {
+	if cfg.Proc != nil {
+		var st unix.Statfs_t
+		if err := unix.Statfs("/proc", &st); err != nil || st.Type != unix.FUSE_SUPER_MAGIC {
+			return Status{Code: 125}, errors.New("--proc: this is inside of a run that was begun without it")
+		}
+	}
+	return Status{}, join(path, cfg.Argv, env)
 }
 
 // join makes this process the command, in the session it is in.
