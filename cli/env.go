@@ -51,6 +51,9 @@ type Parts struct {
 	// Death makes this process end as a command did that ran for it, by the same signal if that is not 0 and can be; otherwise it
 	// returns the exit status to use.
 	Death func(code int, signal syscall.Signal) int
+	// MountProc mounts a /proc of the cluster on a directory, for as long as UnmountProc does not take it away. control is the daemon's socket.
+	MountProc   func(ctx context.Context, control, dir string) error
+	UnmountProc func(dir string) error
 	// Extra are further commands below onehost, as split's.
 	Extra []*cobra.Command
 }

@@ -43,7 +43,7 @@ func New(env Env, parts Parts) *cobra.Command {
 	})
 	root.AddCommand(a.initCommand(), a.tokenCommand(), a.joinCommand(), a.leaveCommand(), a.hostsCommand(),
 		a.statusCommand(), a.doctorCommand(), a.versionCommand(), a.runCommand(), a.onCommand())
-	root.AddCommand(a.psCommand(), a.topCommand(), a.killCommand(), a.whereCommand(), a.waitCommand())
+	root.AddCommand(a.psCommand(), a.topCommand(), a.killCommand(), a.whereCommand(), a.waitCommand(), a.procCommand())
 	root.AddCommand(parts.Extra...)
 	return root
 }

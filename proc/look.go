@@ -28,15 +28,15 @@ const (
 // Look is one question about what /proc shows of a process.
 type Look struct {
 	Kind   LookKind
-	Path   string   // below the process's directory, as "task/7/stat"; empty: the directory itself
-	Offset int64 // of LookRead in bytes, of LookList in names
-	Size   int   // of LookRead, 1..MaxView
+	Path   string // below the process's directory, as "task/7/stat"; empty: the directory itself
+	Offset int64  // of LookRead in bytes, of LookList in names
+	Size   int    // of LookRead, 1..MaxView
 }
 
 // View answers a Look.
 type View struct {
 	Errno    syscall.Errno // 0: it worked
-	Mode     uint32  // of LookStat and LookRead
+	Mode     uint32        // of LookStat and LookRead
 	UID, GID uint32
 	Data     []byte // of LookRead and LookLink
 	Entries  []Entry

@@ -93,9 +93,9 @@ type dir struct {
 }
 
 var (
-	_ fs.NodeLookuper  = (*dir)(nil)
-	_ fs.NodeReaddirer = (*dir)(nil)
-	_ fs.NodeGetattrer = (*dir)(nil)
+	_ fs.NodeLookuper       = (*dir)(nil)
+	_ fs.NodeOpendirHandler = (*dir)(nil)
+	_ fs.NodeGetattrer      = (*dir)(nil)
 )
 
 // Getattr implements fs.NodeGetattrer.
@@ -136,13 +136,13 @@ func (f *fileSystem) enter(ctx context.Context, parent *fs.Inode, at place, out 
 	return node(ctx, parent, &link{to: f.nativePath(at), uid: out.Uid, gid: out.Gid}, out.Mode, what), 0
 }
 
-// Readdir implements fs.NodeReaddirer.
-func (d *dir) Readdir(ctx context.Context) (fs.DirStream, syscall.Errno) {
+// OpendirHandle implements fs.NodeOpendirHandler. The names are read now, so that whoever may not do that cannot open it.
+func (d *dir) OpendirHandle(ctx context.Context, _ uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	var all []fuse.DirEntry
 	for {
 		v, errno := d.f.look(ctx, d.at, proc.Look{Kind: proc.LookList, Offset: int64(len(all))})
 		if errno != 0 {
-			return nil, errno
+			return nil, 0, errno
 		}
 		for _, e := range v.Entries {
 			typ := e.Type
@@ -152,7 +152,7 @@ func (d *dir) Readdir(ctx context.Context) (fs.DirStream, syscall.Errno) {
 			all = append(all, fuse.DirEntry{Name: e.Name, Mode: typ << 12})
 		}
 		if !v.More || len(v.Entries) == 0 {
-			return fs.NewListDirStream(all), 0
+			return fs.NewListDirStream(all), 0, 0
 		}
 	}
 }

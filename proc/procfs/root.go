@@ -9,18 +9,22 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/proc"
 )
 
-// nativeName is the name in the root that the native /proc is mounted on, unless it is reached elsewhere. It is not listed.
-const nativeName = ".native"
+// Names in the root. The first two are not listed.
+const (
+	nativeName = ".native"  // the native /proc is mounted on it, unless it is reached elsewhere
+	pidMaxName = ".pid_max" // is mounted over sys/kernel/pid_max
+	sysName    = "sys"      // the native one is mounted on it likewise: sysctl(8) follows no links
+)
 
 // fileSystem is what all nodes share.
 type fileSystem struct {
 	native string // where the native /proc is for readers
+	sys    string // sysName if that is mounted on; else empty
 	proc   int    // the native /proc, O_PATH
 	client *client
 	tables *tables
@@ -50,7 +54,10 @@ func (*root) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) sysc
 // Lookup implements fs.NodeLookuper.
 func (r *root) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	switch name {
-	case nativeName:
+	case pidMaxName:
+		fill(&out.Attr, syscall.S_IFREG|0o444, 0, 0)
+		return node(ctx, &r.Inode, &pidMax{f: r.f}, out.Mode, name), 0
+	case nativeName, r.f.sys:
 		fill(&out.Attr, syscall.S_IFDIR|0o555, 0, 0)
 		return node(ctx, &r.Inode, &empty{}, out.Mode, name), 0
 	case "self", "thread-self":
@@ -60,21 +67,7 @@ func (r *root) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs
 	if pid, ok := number(name); ok {
 		return r.process(ctx, pid, out)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(r.f.proc, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return nil, names.Errno(err)
-	}
-	to := r.f.native + "/" + name
-	if st.Mode&syscall.S_IFMT == syscall.S_IFLNK { // mounts, net: they lead to self
-		b := make([]byte, unix.PathMax)
-		n, err := unix.Readlinkat(r.f.proc, name, b)
-		if err != nil {
-			return nil, names.Errno(err)
-		}
-		to = string(b[:n])
-	}
-	fill(&out.Attr, syscall.S_IFLNK|0o777, st.Uid, st.Gid)
-	return node(ctx, &r.Inode, &link{to: to, uid: st.Uid, gid: st.Gid}, out.Mode, name), 0
+	return r.f.leave(ctx, &r.Inode, name, out)
 }
 
 // process finds the directory of a process. One that is not on the list may have begun since.
@@ -113,12 +106,7 @@ func number(name string) (names.Pid, bool) {
 
 // Readdir implements fs.NodeReaddirer. Processes come last, as in the kernel's, and by number.
 func (r *root) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
-	fd, err := unix.Openat(r.f.proc, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, names.Errno(err)
-	}
-	defer unix.Close(fd)
-	list, err := proc.ReadNames(fd)
+	list, err := r.f.names(".")
 	if err != nil {
 		return nil, names.Errno(err)
 	}
@@ -127,6 +115,8 @@ func (r *root) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 	for _, e := range list {
 		pid, is := number(e.Name)
 		switch {
+		case e.Name == r.f.sys:
+			all = append(all, fuse.DirEntry{Name: e.Name, Mode: syscall.S_IFDIR})
 		case !is:
 			all = append(all, fuse.DirEntry{Name: e.Name, Mode: syscall.S_IFLNK})
 		case t.shows(pid):

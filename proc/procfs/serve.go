@@ -36,7 +36,7 @@ type Server struct {
 	cfg    Config
 	f      *fileSystem
 	mount  *os.File // the mount, detached until it is attached
-	native *os.File // likewise, of the real /proc; nil with Config.Native
+	native []move   // likewise, of the native /proc; none with Config.Native
 	done   chan struct{}
 }
 
@@ -74,13 +74,15 @@ func New(cfg Config) (*Server, error) {
 		close(s.done)
 	}()
 	if cfg.Native == "" {
-		nfd, err := unix.OpenTree(unix.AT_FDCWD, "/proc", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
-		if err != nil {
-			s.release()
-			<-s.done
-			return nil, fmt.Errorf("a second mount of /proc: %w", err)
+		for _, part := range [][2]string{{"/proc", nativeName}, {"/proc/sys", sysName}} {
+			nfd, err := unix.OpenTree(unix.AT_FDCWD, part[0], unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+			if err != nil {
+				s.release()
+				<-s.done
+				return nil, fmt.Errorf("a second mount of %s: %w", part[0], err)
+			}
+			s.native = append(s.native, move{os.NewFile(uintptr(nfd), part[0]), filepath.Join(cfg.Dir, part[1])})
 		}
-		s.native = os.NewFile(uintptr(nfd), "/proc")
 	}
 	return s, nil
 }
@@ -90,7 +92,7 @@ func newFileSystem(cfg *Config) (*fileSystem, error) {
 		native: cfg.Native, client: &client{path: cfg.ControlPath}, tables: &tables{path: cfg.ControlPath}, firsts: prefetched{all: map[firstKey]first{}},
 	}
 	if f.native == "" {
-		f.native = filepath.Join(cfg.Dir, nativeName)
+		f.native, f.sys = filepath.Join(cfg.Dir, nativeName), sysName
 	}
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
@@ -155,21 +157,16 @@ type move struct {
 	to    string
 }
 
-func (s *Server) moves() []move {
-	all := []move{{s.mount, s.cfg.Dir}}
-	if s.native != nil {
-		all = append(all, move{s.native, filepath.Join(s.cfg.Dir, nativeName)})
-	}
-	return all
-}
+func (s *Server) moves() []move { return append([]move{{s.mount, s.cfg.Dir}}, s.native...) }
 
-// Attach mounts it in this process's mount name space, and ends its being detached.
+// Attach mounts it in this process's mount name space, which must have a native /proc elsewhere, and ends its being detached.
 func (s *Server) Attach() error {
 	defer s.release()
-	for _, m := range s.moves() {
-		if err := unix.MoveMount(int(m.mount.Fd()), "", unix.AT_FDCWD, m.to, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-			return fmt.Errorf("mount on %s: %w", m.to, err)
-		}
+	if len(s.native) > 0 {
+		return fmt.Errorf("%s is hidden by it: %w", s.cfg.Dir, syscall.EINVAL)
+	}
+	if err := unix.MoveMount(int(s.mount.Fd()), "", unix.AT_FDCWD, s.cfg.Dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount on %s: %w", s.cfg.Dir, err)
 	}
 	return nil
 }
@@ -186,6 +183,10 @@ func (s *Server) Steps() []*sys.Call {
 		steps = append(steps, sys.NewCall(unix.SYS_MOVE_MOUNT, int(m.mount.Fd()), 0, unix.AT_FDCWD, 0, unix.MOVE_MOUNT_F_EMPTY_PATH).
 			Buffer(1, empty).Buffer(3, append([]byte(m.to), 0)))
 	}
+	if len(s.native) > 0 {
+		from, to := filepath.Join(s.cfg.Dir, pidMaxName)+"\x00", filepath.Join(s.cfg.Dir, sysName, "kernel", "pid_max")+"\x00"
+		steps = append(steps, sys.NewCall(unix.SYS_MOUNT, 0, 0, 0, unix.MS_BIND, 0).Buffer(0, []byte(from)).Buffer(1, []byte(to)))
+	}
 	return steps
 }
 
@@ -193,10 +194,11 @@ func (s *Server) Steps() []*sys.Call {
 func (s *Server) Attached() { s.release() }
 
 func (s *Server) release() {
-	for _, m := range []*os.File{s.mount, s.native} {
-		if m != nil {
-			m.Close() // again does no harm
-		}
+	if s.mount != nil {
+		s.mount.Close() // again does no harm
+	}
+	for _, m := range s.native {
+		m.mount.Close()
 	}
 }
 
