@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"path"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -113,7 +114,28 @@ func (f *fileSystem) stat(ctx context.Context, at place, a *fuse.Attr) syscall.E
 
 // Lookup implements fs.NodeLookuper.
 func (d *dir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	return d.f.enter(ctx, &d.Inode, d.at.below(name), out)
+	inode, errno := d.f.enter(ctx, &d.Inode, d.at.below(name), out)
+	if errno != syscall.ENOENT || d.at.remote || !strings.ContainsRune(name, ':') {
+		return inode, errno
+	}
+	return d.nameless(ctx, name, out)
+}
+
+// nameless finds what one of the links in a native directory says, as pipe:[4711]: whoever follows the link comes here next.
+func (d *dir) nameless(ctx context.Context, text string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	list, errno := d.list(ctx)
+	if errno != 0 {
+		return nil, errno
+	}
+	for _, e := range list {
+		at := d.at.below(e.Name)
+		v, errno := d.f.look(ctx, at, proc.Look{Kind: proc.LookLink})
+		if errno == 0 && string(v.Data) == text {
+			fill(&out.Attr, syscall.S_IFLNK|0o777, 0, 0)
+			return node(ctx, &d.Inode, &link{to: d.f.nativePath(at)}, out.Mode, "to "+at.pid.String()+"/"+at.path), 0
+		}
+	}
+	return nil, syscall.ENOENT
 }
 
 // enter finds a file of a process.
@@ -125,6 +147,9 @@ func (f *fileSystem) enter(ctx context.Context, parent *fs.Inode, at place, out 
 	what := at.pid.String() + "/" + at.path
 	switch out.Mode & syscall.S_IFMT {
 	case syscall.S_IFDIR:
+		if !at.remote && f.turns.told(reader(ctx), at) {
+			break
+		}
 		return node(ctx, parent, &dir{f: f, at: at}, out.Mode, what), 0
 	case syscall.S_IFLNK:
 		return node(ctx, parent, &kernelLink{f: f, at: at}, out.Mode, what), 0
@@ -137,12 +162,20 @@ func (f *fileSystem) enter(ctx context.Context, parent *fs.Inode, at place, out 
 }
 
 // OpendirHandle implements fs.NodeOpendirHandler. The names are read now, so that whoever may not do that cannot open it.
-func (d *dir) OpendirHandle(ctx context.Context, _ uint32) (fs.FileHandle, uint32, syscall.Errno) {
+func (d *dir) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if !d.at.remote && flags&syscall.O_NOFOLLOW == 0 && d.f.turns.tell(reader(ctx), d.at) {
+		return nil, 0, syscall.ESTALE
+	}
+	all, errno := d.list(ctx)
+	return fs.NewListDirStream(all), 0, errno
+}
+
+func (d *dir) list(ctx context.Context) ([]fuse.DirEntry, syscall.Errno) {
 	var all []fuse.DirEntry
 	for {
 		v, errno := d.f.look(ctx, d.at, proc.Look{Kind: proc.LookList, Offset: int64(len(all))})
 		if errno != 0 {
-			return nil, 0, errno
+			return nil, errno
 		}
 		for _, e := range v.Entries {
 			typ := e.Type
@@ -152,7 +185,7 @@ func (d *dir) OpendirHandle(ctx context.Context, _ uint32) (fs.FileHandle, uint3
 			all = append(all, fuse.DirEntry{Name: e.Name, Mode: typ << 12})
 		}
 		if !v.More || len(v.Entries) == 0 {
-			return fs.NewListDirStream(all), 0, 0
+			return all, 0
 		}
 	}
 }
@@ -169,15 +202,15 @@ var (
 	_ fs.NodeGetattrer  = (*kernelLink)(nil)
 )
 
-// Readlink implements fs.NodeReadlinker. A native one has its text only if that leads to where the link does.
+// Readlink implements fs.NodeReadlinker. A native one has a path only if that leads to where the link does.
 func (k *kernelLink) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
 	v, errno := k.f.look(ctx, k.at, proc.Look{Kind: proc.LookLink})
-	if errno != 0 || k.at.remote {
+	text := string(v.Data)
+	if errno != 0 || k.at.remote || !path.IsAbs(text) { // what has no path is found by dir.nameless
 		return v.Data, errno
 	}
 	var by, to unix.Stat_t
-	text := string(v.Data)
-	if !path.IsAbs(text) || unix.Stat(text, &by) != nil || unix.Stat("/proc/"+k.at.pid.String()+"/"+k.at.path, &to) != nil || by.Dev != to.Dev || by.Ino != to.Ino {
+	if unix.Stat(text, &by) != nil || unix.Stat("/proc/"+k.at.pid.String()+"/"+k.at.path, &to) != nil || by.Dev != to.Dev || by.Ino != to.Ino {
 		text = k.f.nativePath(k.at)
 	}
 	return []byte(text), 0

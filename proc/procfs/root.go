@@ -29,6 +29,7 @@ type fileSystem struct {
 	client *client
 	tables *tables
 	firsts prefetched
+	turns  turns
 	rights *proc.Caller // of this process
 	boot   time.Time    // of this host
 }
