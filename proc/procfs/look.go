@@ -3,6 +3,7 @@ package procfs
 import (
 	"context"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,27 @@ func (p place) below(name string) place {
 		name = p.path + "/" + name
 	}
 	return place{p.pid, p.remote, name}
+}
+
+// local gives the path as the host of the process knows it: threads of another home's processes are named with the home, as those are.
+func (p place) local() string {
+	words := strings.SplitN(p.path, "/", 3)
+	if p.pid.Host() == names.Here || len(words) < 2 || words[0] != "task" {
+		return p.path
+	}
+	if tid, ok := number(words[1]); ok && tid.Host() == p.pid.Host() {
+		words[1] = strconv.Itoa(tid.Local())
+	}
+	return strings.Join(words, "/")
+}
+
+// shown gives the name of something in a directory as it is seen from here.
+func (p place) shown(name string) string {
+	tid, ok := number(name)
+	if p.pid.Host() == names.Here || p.path != "task" || !ok {
+		return name
+	}
+	return names.MakePid(p.pid.Host(), int(tid)).String()
 }
 
 // reader gives the thread that waits for us.
@@ -94,7 +116,7 @@ func (p *prefetched) put(k firstKey, views []proc.View) {
 
 // look answers one question about a process.
 func (f *fileSystem) look(ctx context.Context, at place, l proc.Look) (proc.View, syscall.Errno) {
-	l.Path = at.path
+	l.Path = at.local()
 	tid := reader(ctx)
 	if !at.remote {
 		if !guarded(l) || f.mine(tid) {

@@ -182,7 +182,7 @@ func (d *dir) list(ctx context.Context) ([]fuse.DirEntry, syscall.Errno) {
 			if !d.at.remote && typ != unix.DT_DIR {
 				typ = unix.DT_LNK
 			}
-			all = append(all, fuse.DirEntry{Name: e.Name, Mode: typ << 12})
+			all = append(all, fuse.DirEntry{Name: d.at.shown(e.Name), Mode: typ << 12})
 		}
 		if !v.More || len(v.Entries) == 0 {
 			return all, 0

@@ -81,7 +81,10 @@ func (r *root) process(ctx context.Context, pid names.Pid, out *fuse.EntryOut) (
 	}
 	// It has come home, or gone elsewhere.
 	at.remote = !at.remote
-	return r.f.enter(ctx, &r.Inode, at, out)
+	if moved, errno := r.f.enter(ctx, &r.Inode, at, out); errno == 0 {
+		return moved, 0
+	}
+	return nil, syscall.ENOENT
 }
 
 // place says which process a number means: one that the native /proc shows, or a remote one.

@@ -99,7 +99,7 @@ func Unmount(dir string) error {
 
 // mounted reports whether what was mounted last on a directory is one of ours.
 func mounted(dir string) (bool, error) {
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	b, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return false, err
 	}
