@@ -29,5 +29,8 @@
 // A call about a process of another host, or one that changes a ghost's settings, is carried out by the daemon (package calls). It is told no more
 // than which thread waits in one, and our part is to hand on the answer, if the thread still waits.
 //
+// A /proc of the cluster (package procfs) is served by run, and is seen below the keeper only: CMD makes its mount name space between fork and exec,
+// while run and the keeper stay in the host's and read the kernel's own /proc.
+//
 // Locks: supervisor.mu and daemon.mu are leaves; nothing blocks under them.
 package session
