@@ -31,7 +31,9 @@ func TestTranslate(t *testing.T) {
 		{"a thread", "task/33797/stat", view{host: names.Here, self: 1, row: row, boot: boot}, statLine, "33797 (a) b (c) S 33796 124 99 34819 140 4194304 93 0 6 0 1 2 0 0 20 0 1 0 1583985 2990080"},
 		{"of no terminal", "stat", view{self: 1, row: &control.Proc{}, boot: boot}, strings.Replace(statLine, " 140 4194304", " -1 4194304", 1), "33797 (a) b (c) S 0 0 0 0 -1 4194304 93 0 6 0 1 2 0 0 20 0 1 0 0 2990080"},
 		{
-			"of another home", "status", view{host: 1, self: 2, row: row}, statusText,
+			"of another home", "status",
+			view{host: 1, self: 2, row: row},
+			statusText,
 			"Name:\ta:b\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t99333\nNgid:\t0\nPid:\t99333\nPPid:\t99332\nTracerPid:\t0\nUid:\t5\t5\t5\t5\nNStgid:\t99333\t65543\nNSpid:\t99333\t65543\nNSpgid:\t65660\t0\nNSsid:\t65635\t0\nThreads:\t1\n",
 		},
 		{"of this home", "status", view{self: 1, row: row}, statusText, strings.NewReplacer("NSpgid:\t140", "NSpgid:\t124", "NSsid:\t1\t", "NSsid:\t99\t").Replace(statusText)},
