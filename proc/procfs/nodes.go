@@ -2,6 +2,7 @@ package procfs
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"path"
 	"strconv"
@@ -231,7 +232,7 @@ func leader(tid int) (int, error) {
 	if tid <= 0 {
 		return 0, syscall.ESRCH
 	}
-	if unix.Tgkill(tid, tid, 0) != syscall.ESRCH { // it leads one, whether we may send to it or not
+	if !errors.Is(unix.Tgkill(tid, tid, 0), syscall.ESRCH) { // it leads one, whether we may send to it or not
 		return tid, nil
 	}
 	views, err := proc.Here(tid).Look(context.Background(), proc.Daemon, []proc.Look{{Kind: proc.LookRead, Path: "status", Size: 8 << 10}})

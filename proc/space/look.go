@@ -3,7 +3,9 @@ package space
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 
@@ -22,8 +24,11 @@ func (s *Space) serveOpLook(ctx context.Context, who control.Caller, c *control.
 		var r control.LookRequest
 		files, err := c.Receive(&r)
 		closeAll(files)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			return nil // nobody is left to tell
+			return err
 		}
 		reply, err := s.look(ctx, who, &r)
 		if err != nil {

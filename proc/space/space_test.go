@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -249,6 +250,15 @@ func TestOverLinks(t *testing.T) {
 	}
 	if group, err := p.Group(ctx, proc.Daemon); err != nil || group != g {
 		t.Errorf("group %d, %v; the ghost's is %d", group, err, g)
+	}
+	// Both of another home's, over two links, and what is in a nest are looked at where they run.
+	for _, from := range []int{1, 2, 3} {
+		for _, n := range []int{n, g} {
+			views, err := h[from].space.Process(names.MakePid(1, n)).Look(ctx, proc.Daemon, []proc.Look{{Kind: proc.LookRead, Path: "status", Size: 8 << 10}})
+			if err != nil || views[0].Errno != 0 || !strings.Contains(string(views[0].Data), fmt.Sprintf("\nPid:\t%d\n", n)) {
+				t.Errorf("a look at %d by h%d: %v, %v", n, from, views, err)
+			}
+		}
 	}
 	// A signal goes to the job, not to the ghost.
 	if err := p.Signal(ctx, proc.Daemon, proc.Signal{Number: 9}); err != nil {
