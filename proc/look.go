@@ -100,7 +100,7 @@ func (l *Look) ofMemory() bool {
 	if words[0] == "task" && len(words) > 2 {
 		words = words[2:]
 	}
-	return memory[words[0]]
+	return memory[words[0]] && l.Kind != LookStat
 }
 
 func lookMessages(looks []Look) []*procpb.Look {

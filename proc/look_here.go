@@ -69,12 +69,22 @@ func lookIn(ctx context.Context, who *Caller, proc *os.File, number, other int, 
 				acted[apart] = append(acted[apart], newActing(path(&looks[i]), &looks[i], &views[i]))
 			}
 		}
-		for apart, as := range acted {
-			if err := actFor(ctx, who, at, other, apart == 1, as); err != nil {
-				return err
+		probes := make([]acting, len(acted[1])) // whoever may not even open it needs no child with a copy, which costs more
+		for i, a := range acted[1] {
+			probes[i] = acting{look: &Look{}, view: a.view, calls: []*sys.Call{
+				sys.NewCall(unix.SYS_OPENAT, unix.AT_FDCWD, 0, lookFlags).Buffer(1, append([]byte(path(a.look)), 0)), sys.NewCall(unix.SYS_CLOSE, 0),
+			}}
+		}
+		if err := actFor(ctx, who, at, other, false, append(acted[0], probes...)); err != nil {
+			return err
+		}
+		may := acted[1][:0]
+		for _, a := range acted[1] {
+			if a.view.Errno == 0 || a.look.Kind == LookLink {
+				may = append(may, a)
 			}
 		}
-		return nil
+		return actFor(ctx, who, at, other, true, may)
 	}
 	if proc == nil {
 		return views, do()

@@ -58,62 +58,6 @@ func reader(ctx context.Context) int {
 	return 0
 }
 
-// firstAge is how long what was fetched with a process's directory is good for.
-const firstAge = 100 * time.Millisecond
-
-// firsts are the files of a process that whoever lists processes reads one after the other; they are fetched together.
-var firsts = []proc.Look{
-	{Kind: proc.LookStat},
-	{Kind: proc.LookRead, Path: "stat", Size: 8 << 10},
-	{Kind: proc.LookRead, Path: "status", Size: 8 << 10},
-	{Kind: proc.LookRead, Path: "statm", Size: 8 << 10},
-	{Kind: proc.LookRead, Path: "cmdline", Size: 8 << 10},
-}
-
-// first is what was fetched of a process for a reader.
-type first struct {
-	views []proc.View
-	at    time.Time
-}
-
-type firstKey struct {
-	pid names.Pid
-	tid int
-}
-
-// prefetched keeps it. Entries are few: old ones go when a new one comes.
-type prefetched struct {
-	mu  sync.Mutex
-	all map[firstKey]first
-}
-
-func (p *prefetched) find(k firstKey, l proc.Look) (proc.View, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f, ok := p.all[k]
-	if !ok || time.Since(f.at) > firstAge {
-		return proc.View{}, false
-	}
-	for i, have := range firsts {
-		if have.Path == l.Path && l.Offset == 0 && (have.Kind == l.Kind || have.Kind == proc.LookRead && l.Kind == proc.LookStat) && f.views[i].Errno == 0 && !f.views[i].More {
-			return f.views[i], true
-		}
-	}
-	return proc.View{}, false
-}
-
-func (p *prefetched) put(k firstKey, views []proc.View) {
-	now := time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for old, f := range p.all {
-		if now.Sub(f.at) > firstAge {
-			delete(p.all, old)
-		}
-	}
-	p.all[k] = first{views, now}
-}
-
 // look answers one question about a process.
 func (f *fileSystem) look(ctx context.Context, at place, l proc.Look) (proc.View, syscall.Errno) {
 	l.Path = at.local()
@@ -124,18 +68,72 @@ func (f *fileSystem) look(ctx context.Context, at place, l proc.Look) (proc.View
 		}
 		return one(f.process(at.pid, tid).Look(ctx, nil, []proc.Look{l}))
 	}
-	key := firstKey{at.pid, tid}
-	if v, ok := f.firsts.find(key, l); ok {
-		return v, 0
+	if f, ok := f.first(at.pid, tid, l); ok {
+		return f.view(l)
 	}
-	if l.Kind != proc.LookStat || at.path != "" {
+	if l.Kind != proc.LookStat || strings.Contains(l.Path, "/") {
 		return one(f.process(at.pid, tid).Look(ctx, nil, []proc.Look{l}))
 	}
-	views, err := f.process(at.pid, tid).Look(ctx, nil, firsts)
-	if err == nil && len(views) == len(firsts) {
-		f.firsts.put(key, views)
+	// ps looks for a file in every process that hardly a kernel has.
+	host := f.runsOn(at.pid)
+	if f.absent.has(host, l.Path) {
+		return proc.View{}, syscall.ENOENT
 	}
-	return one(views, err)
+	views, err := f.process(at.pid, tid).Look(ctx, nil, []proc.Look{{Kind: proc.LookStat}, l})
+	if err != nil || len(views) != 2 {
+		return one(nil, err)
+	}
+	if views[0].Errno == 0 && views[1].Errno == syscall.ENOENT {
+		f.absent.add(host, l.Path)
+	}
+	return one(views[1:], nil)
+}
+
+// runsOn gives the host that runs a remote process; empty if that is not known.
+func (f *fileSystem) runsOn(pid names.Pid) names.HostName {
+	t := f.tables.get()
+	if pid.Host() == names.Here {
+		pid = t.own(pid.Local())
+	}
+	if row := t.rows[pid]; row != nil {
+		return row.Host
+	}
+	return ""
+}
+
+// absent is what processes of a host do not have in their directories, for a while: another kernel may come.
+type absent struct {
+	mu  sync.Mutex
+	all map[absentKey]time.Time // until when it is believed
+}
+
+type absentKey struct {
+	host names.HostName
+	name string
+}
+
+// Bounds of what is remembered.
+const (
+	absentAge  = 10 * time.Second
+	mostAbsent = 1000
+)
+
+func (a *absent) has(host names.HostName, name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return time.Now().Before(a.all[absentKey{host, name}])
+}
+
+func (a *absent) add(host names.HostName, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if host == "" {
+		return
+	}
+	if len(a.all) >= mostAbsent {
+		clear(a.all)
+	}
+	a.all[absentKey{host, name}] = time.Now().Add(absentAge)
 }
 
 // one gives the first of the views. A process that is not there is a name that is not there.

@@ -20,6 +20,9 @@ import (
 // attrAge is how long the kernel need not ask for the mode and owner of a file again.
 const attrAge = 50 * time.Millisecond
 
+// nameAge is how long the kernel need not ask for a name again. That a process has ended shows when its files are opened.
+const nameAge = 100 * time.Millisecond
+
 // node gives the inode of something below parent. Its number is made of what it is, so that the same thing is the same inode.
 func node(ctx context.Context, parent *fs.Inode, ops fs.InodeEmbedder, mode uint32, what string) *fs.Inode {
 	h := fnv.New64a()
@@ -145,6 +148,9 @@ func (f *fileSystem) enter(ctx context.Context, parent *fs.Inode, at place, out 
 		return nil, errno
 	}
 	out.SetAttrTimeout(attrAge)
+	if !guarded(proc.Look{Kind: proc.LookStat, Path: at.path}) && (at.remote || out.Mode&syscall.S_IFMT == syscall.S_IFREG) {
+		out.SetEntryTimeout(nameAge) // not that of a native directory: whoever opens one looks twice, see turns
+	}
 	what := at.pid.String() + "/" + at.path
 	switch out.Mode & syscall.S_IFMT {
 	case syscall.S_IFDIR:

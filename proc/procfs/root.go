@@ -3,6 +3,7 @@ package procfs
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -28,7 +29,8 @@ type fileSystem struct {
 	proc   int    // the native /proc, O_PATH
 	client *client
 	tables *tables
-	firsts prefetched
+	firsts *prefetched
+	absent absent
 	turns  turns
 	rights *proc.Caller // of this process
 	boot   time.Time    // of this host
@@ -109,7 +111,7 @@ func number(name string) (names.Pid, bool) {
 }
 
 // Readdir implements fs.NodeReaddirer. Processes come last, as in the kernel's, and by number.
-func (r *root) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
+func (r *root) Readdir(ctx context.Context) (fs.DirStream, syscall.Errno) {
 	list, err := r.f.names(".")
 	if err != nil {
 		return nil, names.Errno(err)
@@ -127,11 +129,17 @@ func (r *root) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 			all = append(all, fuse.DirEntry{Name: e.Name, Mode: syscall.S_IFDIR})
 		}
 	}
+	var remote []names.Pid
 	for pid, row := range t.rows {
 		if !t.here(row) {
-			all = append(all, fuse.DirEntry{Name: t.number(pid).String(), Mode: syscall.S_IFDIR})
+			remote = append(remote, t.number(pid))
 		}
 	}
+	slices.Sort(remote)
+	for _, pid := range remote {
+		all = append(all, fuse.DirEntry{Name: pid.String(), Mode: syscall.S_IFDIR})
+	}
+	r.f.firsts.listed(reader(ctx), remote)
 	return fs.NewListDirStream(all), 0
 }
 

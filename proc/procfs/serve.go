@@ -89,7 +89,7 @@ func New(cfg Config) (*Server, error) {
 
 func newFileSystem(cfg *Config) (*fileSystem, error) {
 	f := &fileSystem{
-		native: cfg.Native, client: &client{path: cfg.ControlPath}, tables: &tables{path: cfg.ControlPath}, firsts: prefetched{all: map[firstKey]first{}}, turns: turns{all: map[turn]turned{}},
+		native: cfg.Native, client: &client{path: cfg.ControlPath}, tables: &tables{path: cfg.ControlPath}, firsts: newPrefetched(), absent: absent{all: map[absentKey]time.Time{}}, turns: turns{all: map[turn]turned{}},
 	}
 	if f.native == "" {
 		f.native, f.sys = filepath.Join(cfg.Dir, nativeName), sysName
