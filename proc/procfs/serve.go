@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -64,6 +65,8 @@ func New(cfg Config) (*Server, error) {
 	zero := time.Duration(0)
 	opts := &fs.Options{EntryTimeout: &zero, AttrTimeout: &zero, NullPermissions: true}
 	opts.MountOptions = fuse.MountOptions{Name: subtype, AllowOther: true, DisableReadDirPlus: true, DisableSplice: true, MaxBackground: 64}
+	opts.Logger = slog.NewLogLogger(slog.DiscardHandler, 0) // it tells of readers that were killed
+	opts.MountOptions.Logger = opts.Logger
 	srv, err := fuse.NewServer(fs.NewNodeFS(&root{f: f}, opts), "/dev/fd/"+strconv.Itoa(fd), &opts.MountOptions)
 	if err != nil {
 		return fail(fmt.Errorf("a /proc of the cluster: %w", err))
