@@ -111,6 +111,22 @@ func TestProc(t *testing.T) {
 		}
 	})
 
+	t.Run("no daemon", func(t *testing.T) {
+		const here = `cat /proc/self/comm; ps -o pid= -p 1 | tr -d " "; cat /proc/131073/comm 2>&1 | sed "s/.*: //"`
+		if out := h1.must(t, `onehost --control /none run -q --proc --local bash -c '`+here+`'`); out != "cat\n1\nHost is down\n" {
+			t.Errorf("%q", out)
+		}
+	})
+
+	t.Run("killed", func(t *testing.T) {
+		h1.must(t, `onehost run -q --proc --local bash -c 'while ps -ef > /dev/null; do :; done' > /dev/null 2>&1 & run=$!
+			until pgrep -x ps > /dev/null; do sleep 0.02; done; sleep 0.2; kill -9 $run`)
+		// make's own, of the run that has the jobs, is all that is left.
+		eventually(t, 10*time.Second, "nobody sees it any more", func() bool {
+			return h1.must(t, `for p in $(grep -l onehost-proc /proc/[0-9]*/mountinfo 2>/dev/null); do cat ${p%mountinfo}comm; done | grep -v -x -e make -e sh -e sleep; true`) == ""
+		})
+	})
+
 	t.Run("a host that does not answer", func(t *testing.T) {
 		if err := h3.host.Freeze(t.Context()); err != nil {
 			t.Fatal(err)
@@ -136,7 +152,7 @@ func TestProc(t *testing.T) {
 	}
 	h3.must(t, `pkill -x sleep`)
 	eventually(t, 5*time.Second, "nothing is mounted and nobody stays", func() bool {
-		return h1.must(t, `grep -c onehost-proc /proc/mounts; pgrep -c onehost-proc; true`) == "0\n0\n"
+		return h1.must(t, `cat /proc/[0-9]*/mountinfo 2>/dev/null | grep -c onehost-proc; pgrep -c onehost-proc; true`) == "0\n0\n"
 	})
 	nothingLeft(t, c)
 }
