@@ -255,7 +255,7 @@ func elsewhere(t *testing.T, j job, members ...string) {
 	for _, m := range members {
 		out := strings.TrimSpace(j.must(t, "sed -n 's/^"+m+" is //p' out"))
 		if n, err := strconv.Atoi(out); err != nil || n < names.FirstLease {
-			t.Fatalf("%s has the number %s: it is at home", m, out)
+			t.Fatalf("%s has the number %q, one of home; all: %q", m, out, j.must(t, "cat out"))
 		}
 	}
 }
