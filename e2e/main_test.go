@@ -115,9 +115,12 @@ func splitName(t *testing.T) string {
 	return cmp.Or(os.Getenv(prefixEnv), "e2e") + "-" + strings.Trim(name, "-")
 }
 
-// logs shows what the daemons said.
+// logs shows what the daemons said, and what runs.
 func logs(ctx context.Context, t *testing.T, c *split.Cluster) {
 	for _, h := range c.Hosts() {
+		if out, err := h.Command(ctx, "ps", "-eo", "pid,ppid,pgid,stat,wchan:24,args").Output(); err == nil {
+			t.Logf("%s: %s", h.Name(), out)
+		}
 		out, err := h.Command(ctx, "sh", "-c", "tail -n 30 /var/log/onehostd.log").Output()
 		if err == nil && len(out) > 0 {
 			t.Logf("%s: %s", h.Name(), out)

@@ -175,18 +175,18 @@ type echo struct {
 	came chan struct{} // closed by echoed
 }
 
-// Bounds of the wait for it, which takes as long as a message to the home and back, and how often the caller is looked at meanwhile: not
-// every such signal comes by way of the init.
+// Bounds of the wait for it, which takes as long as a message to the home and back, of hosts that may be busy, and how often the caller is
+// looked at meanwhile: not every such signal comes by way of the init.
 const (
-	echoTime  = 100 * time.Millisecond
+	echoTime  = 2 * time.Second
 	echoEvery = 500 * time.Microsecond
 )
 
-// await returns when the signal has come to the caller.
-func (s *server) await(tid int, e *echo) {
+// await returns when the signal has come to the caller, or the caller is dead.
+func (s *server) await(n *intercept.Notification, e *echo) {
 	t := time.NewTicker(echoEvery)
 	defer t.Stop()
-	for end := time.Now().Add(echoTime); time.Now().Before(end) && !s.has(tid, e.sig); {
+	for end := time.Now().Add(echoTime); time.Now().Before(end) && n.Valid() && !s.has(n.TID, e.sig); {
 		select {
 		case <-e.came:
 			return
@@ -283,7 +283,7 @@ func (s *server) finish(n *intercept.Notification, r result, e *echo) {
 		f.Close()
 	default:
 		if e != nil {
-			s.await(n.TID, e)
+			s.await(n, e)
 		}
 		n.Return(r.value)
 	}
