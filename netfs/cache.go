@@ -25,6 +25,7 @@ type cache struct {
 type dirNames struct {
 	names   map[string]*fspb.Entry
 	changed map[string]struct{}
+	list    []*fspb.Entry // with . and .., in the home's order; nil: names have changed
 }
 
 const maxNames = 400_000 // names kept in memory, all directories together
@@ -146,8 +147,11 @@ func (c *cache) store(dir string, res *fspb.Result, touched func(dir, id string)
 		c.clearLocked()
 	}
 	c.names += len(res.Entries)
-	d := &dirNames{names: make(map[string]*fspb.Entry, len(res.Entries)), changed: make(map[string]struct{})}
+	d := &dirNames{names: make(map[string]*fspb.Entry, len(res.Entries)), changed: make(map[string]struct{}), list: res.Entries}
 	for _, e := range res.Entries {
+		if s := string(e.Name); s == "." || s == ".." {
+			continue
+		}
 		d.names[string(e.Name)] = e
 		if len(e.Id) > 0 && !touched("", string(e.Id)) {
 			c.attrs[string(e.Id)] = e.Attr
@@ -167,6 +171,9 @@ func (c *cache) learn(dir, name string, e *fspb.Entry, touched func(dir, name, i
 		return
 	}
 	delete(d.changed, name)
+	if old := d.names[name]; (old == nil) != (id == "") || len(old.GetId()) > 0 && string(old.Id) != id {
+		d.list = nil
+	}
 	if id == "" {
 		delete(d.names, name)
 		return
@@ -178,29 +185,30 @@ func (c *cache) learn(dir, name string, e *fspb.Entry, touched func(dir, name, i
 	c.attrs[id] = e.GetAttr()
 }
 
-// list gives a whole directory if it is known, in no order.
+// list gives a whole directory if it is known, with . and .., in the home's order: what a program makes of a directory may depend on it.
 func (c *cache) list(dir string) ([]*fspb.Entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d := c.dirs[dir]
-	if d == nil || len(d.changed) > 0 {
-		return nil, false
+	if d := c.dirs[dir]; d != nil && d.list != nil {
+		return d.list, true
 	}
-	all := make([]*fspb.Entry, 0, len(d.names))
-	for _, e := range d.names {
-		if e.Ino == 0 {
-			return nil, false
-		}
-		all = append(all, e)
+	return nil, false
+}
+
+// setList keeps what the home said of a whole directory. touched is asked as by store, for all names.
+func (c *cache) setList(dir string, all []*fspb.Entry, touched func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d := c.dirs[dir]; d != nil && !touched() {
+		d.list = all
 	}
-	return all, true
 }
 
 func (c *cache) forgetName(dir, name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if d := c.dirs[dir]; d != nil {
-		d.changed[name] = struct{}{}
+		d.changed[name], d.list = struct{}{}, nil
 	}
 	delete(c.large, dir)
 }
@@ -221,6 +229,7 @@ func (c *cache) set(dir, name string, e *fspb.Entry) {
 		return
 	}
 	delete(d.changed, name)
+	d.list = nil
 	if e == nil {
 		delete(d.names, name)
 		return

@@ -8,7 +8,7 @@
 //
 // What is kept, and how it is taken back. The helper's kernel keeps names, missing names, attributes and data without
 // time limit, and the daemon keeps whole small directories besides (cache), because the cost of a compile is its thousands
-// of lookups. Before the home gives anything away it (1) watches the directory with fanotify, (2) notes who is told
+// of lookups. Listings only the daemon keeps, in the home's order: the kernel would mix those of several readers. Before the home gives anything away it (1) watches the directory with fanotify, (2) notes who is told
 // (package token), (3) only then looks. So a change is either in the answer or followed by a note. Notes and replies travel in one order,
 // and notes are applied in order by one goroutine. Server.Drain turns everything that has happened at home into notes, and
 // Mount.Applied waits until they are applied: this pair is what goes before every exec, exit and signal that crosses hosts.

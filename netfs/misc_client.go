@@ -15,11 +15,9 @@ func (fs *rawFS) Access(<-chan struct{}, *fuse.AccessIn) fuse.Status { return fu
 // dirHandle is an open directory: what it held when it was first read, so that offsets stay right.
 type dirHandle struct{ list []*fspb.Entry }
 
-// OpenDir opens a directory.
+// OpenDir opens a directory, in a mount without opens too. The kernel is not to keep listings: it puts one together of what several
+// readers were given, whose offsets count the entries of one and not of the other.
 func (fs *rawFS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	if fs.m.cfg.NoOpen {
-		return fuse.ENOSYS
-	}
 	n := fs.node(in.NodeId)
 	if n == nil && !fs.ships.owns(in.NodeId) {
 		return fuse.Status(syscall.ESTALE)
@@ -29,9 +27,6 @@ func (fs *rawFS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 	out.Fh = fs.next
 	fs.dirs[out.Fh] = &dirHandle{}
 	fs.mu.Unlock()
-	if n != nil && !n.volatile {
-		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR
-	}
 	return fuse.OK
 }
 
@@ -48,12 +43,8 @@ func (fs *rawFS) ReadDir(stop <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEnt
 	if n == nil {
 		return fuse.OK
 	}
-	key := in.Fh
-	if fs.m.cfg.NoOpen {
-		key = 1<<63 | in.NodeId // one reader's place in it is not told from another's: all share the last listing
-	}
 	fs.mu.Lock()
-	d := fs.dirs[key]
+	d := fs.dirs[in.Fh]
 	fs.mu.Unlock()
 	if d == nil || d.list == nil || in.Offset == 0 {
 		list, e := fs.list(callerOf(stop, &in.InHeader), n)
@@ -62,7 +53,7 @@ func (fs *rawFS) ReadDir(stop <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEnt
 		}
 		d = &dirHandle{list: list}
 		fs.mu.Lock()
-		fs.dirs[key] = d
+		fs.dirs[in.Fh] = d
 		fs.mu.Unlock()
 	}
 	for i := in.Offset; i < uint64(len(d.list)); i++ {
@@ -75,20 +66,15 @@ func (fs *rawFS) ReadDir(stop <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEnt
 			return fuse.OK
 		}
 	}
-	if fs.m.cfg.NoOpen && in.Offset >= uint64(len(d.list)) {
-		fs.mu.Lock()
-		delete(fs.dirs, key)
-		fs.mu.Unlock()
-	}
 	return fuse.OK
 }
 
 func (fs *rawFS) list(by caller, n *node) ([]*fspb.Entry, syscall.Errno) {
 	if all, ok := fs.cache.list(n.id); ok {
-		dots := []*fspb.Entry{{Name: []byte("."), Type: unix.S_IFDIR}, {Name: []byte(".."), Type: unix.S_IFDIR}}
-		return append(dots, all...), 0
+		return all, 0
 	}
-	var all []*fspb.Entry
+	since := fs.m.inval.mark()
+	all := []*fspb.Entry{}
 	for off := int64(0); ; {
 		res, _, e := fs.m.ask(by, "fs.readdir", &fspb.Op{Id: []byte(n.id), Off: off})
 		if e != 0 {
@@ -96,9 +82,7 @@ func (fs *rawFS) list(by caller, n *node) ([]*fspb.Entry, syscall.Errno) {
 		}
 		all = append(all, res.Entries...)
 		if res.Eof || len(res.Entries) == 0 {
-			if all == nil {
-				all = []*fspb.Entry{}
-			}
+			fs.cache.setList(n.id, all, func() bool { return fs.m.inval.touched(since, n.id, "", "") })
 			return all, 0
 		}
 		off = int64(res.Next)

@@ -128,13 +128,13 @@ func (s *Server) listing(c viewer, dir *obj, res *fspb.Result) {
 		if name == nil {
 			break
 		}
-		if s := string(name); s != "." && s != ".." {
-			all = append(all, &fspb.Entry{Name: name, Type: typ, Ino: ino})
-		}
+		all = append(all, &fspb.Entry{Name: name, Type: typ, Ino: ino})
 	}
 	if len(all) <= smallDir {
 		for _, e := range all {
-			s.fill(c, dir, e)
+			if name := string(e.Name); name != "." && name != ".." {
+				s.fill(c, dir, e)
+			}
 		}
 	}
 	res.Entries, res.Listed = all, true
