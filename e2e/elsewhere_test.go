@@ -392,7 +392,7 @@ os.write(1, b"ready")
 while True: time.sleep(1000)
 P
 setsid `+python+` /tmp/apart.py > /tmp/apart.out 2>&1 &
-until grep -q ready /tmp/apart.out; do sleep 0.05; done`)
+await 'grep -q ready /tmp/apart.out'`)
 	me := hosts(t, j.host)["h1"].Number
 	for i, k := range []struct {
 		from func()

@@ -31,7 +31,7 @@ useradd -m kathe`)
 	run := func(target string) string {
 		return strings.TrimSpace(j.must(t, "onehost run -q --no-local make -s -f kill.mk "+target+" 2>/dev/null"))
 	}
-	j.must(t, "rm -f catched catcher; bash catcher.sh > /dev/null 2>&1 & until test -s catcher; do sleep 0.02; done")
+	j.must(t, "rm -f catched catcher; bash catcher.sh > /dev/null 2>&1 & await 'test -s catcher'")
 	for target, want := range map[string]string{
 		"away": "away", "parent": "alive", "number": "sent", "written": "", "none": "none", "nice": "reniced", "limit": "limited", "init": "there", "foreign": "none",
 	} {
@@ -87,8 +87,8 @@ printf 'all: a b kills\na b kills: ; @exec python3 member.py $@ $(nothing)\n' > 
 		}
 		out := j.must(t, `rm -f begin gone over out *.1 *.2; touch out; export members="`+members+`"
 setsid -w onehost run -q --no-local bash -c '`+how+`python3 member.py home & (set +m; python3 member.py beside) & make -s -j3 -f group.mk; wait' > out 2>&1 & run=$!
-until [ $(grep -c ' is ' out) = 5 ]; do sleep 0.02; done
-touch begin; until test -e gone; do sleep 0.02; done; sleep 0.3; touch over; wait $run; sort out`)
+await "[ \$(grep -c ' is ' out) = 5 ]" out
+touch begin; await 'test -e gone' out; sleep 0.3; touch over; wait $run; sort out`)
 		for name := range strings.FieldsSeq("a b kills home beside") {
 			want := " got 0\n"
 			if strings.Contains(members, name) {

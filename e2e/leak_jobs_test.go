@@ -73,7 +73,7 @@ M`)
 	}
 	// The daemons' goroutines are in the trace of SIGQUIT.
 	for _, h := range c.Hosts() {
-		trace := job{host: h}.must(t, `pkill -QUIT -x onehostd; while pgrep -x onehostd >/dev/null; do sleep 0.02; done; sed -n '/^SIGQUIT/,$p' /var/log/onehostd.log`)
+		trace := job{host: h}.must(t, `pkill -QUIT -x onehostd; await '! pgrep -x onehostd >/dev/null'; sed -n '/^SIGQUIT/,$p' /var/log/onehostd.log`)
 		for g := range strings.SplitSeq(trace, "\n\n") {
 			for _, of := range []string{"/proc/jobs.(*Helper).run", "/proc/jobs.(*Home).", "/onehost/dev.", "/proc/jobs.(*Broker)."} {
 				if strings.HasPrefix(g, "goroutine ") && strings.Contains(g, of) {

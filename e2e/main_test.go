@@ -145,6 +145,10 @@ func brief(s string) string {
 	return s
 }
 
+// await, in a script, waits for a condition as long as a busy machine may need; then it shows a file and ends the script.
+const await = `await() { local end=$((SECONDS + 30)); until eval "$1"; do [ $SECONDS -lt $end ] || ` +
+	`{ echo "not within 30 s: $1"; [ -z "$2" ] || cat "$2"; exit 99; } >&2; sleep 0.02; done; }; `
+
 // job is a program in a host.
 type job struct {
 	host  *split.Host
@@ -171,7 +175,7 @@ func (j job) try(ctx context.Context, script string) (result, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := j.host.Command(ctx, "bash", "-c", script)
+	cmd := j.host.Command(ctx, "bash", "-c", await+script)
 	cmd.Dir, cmd.User = j.dir, j.user
 	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "ONEHOST_NO_COLOR=1"}, j.env...)
 	var out, errs bytes.Buffer

@@ -120,7 +120,7 @@ func TestProc(t *testing.T) {
 
 	t.Run("killed", func(t *testing.T) {
 		h1.must(t, `onehost run -q --proc --local bash -c 'while ps -ef > /dev/null; do :; done' > /dev/null 2>&1 & run=$!
-			until pgrep -x ps > /dev/null; do sleep 0.02; done; sleep 0.2; kill -9 $run`)
+			await 'pgrep -x ps > /dev/null'; sleep 0.2; kill -9 $run`)
 		// make's own, of the run that has the jobs, is all that is left.
 		eventually(t, 10*time.Second, "nobody sees it any more", func() bool {
 			return h1.must(t, `for p in $(grep -l onehost-proc /proc/[0-9]*/mountinfo 2>/dev/null); do cat ${p%mountinfo}comm; done | grep -v -x -e make -e sh -e sleep; true`) == ""

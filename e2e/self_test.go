@@ -24,7 +24,7 @@ if sys.argv[1] == 'orphan': # its parent at home has died
 P
 printf 'all: ; @exec python3 self.py $(how) $$PPID\n' > self.mk`)
 	const there = `rm -f over over2 out; touch out; onehost run -q $flags bash -c "make -s -f self.mk how=$how; until test -e over2; do sleep 0.05; done" > out 2>&1 & run=$!
-until set -- $(sed -n 's/^pid //p' out) && test $# = 5; do sleep 0.02; done
+await "grep -q '^pid .* .* .* .* .' out" out; set -- $(sed -n 's/^pid //p' out)
 read -r _ _ _ ppid pgid sid _ < /proc/$1/stat; echo "$2 $3 $4"; echo "$ppid $pgid $sid"; [ $3 = $1 ] && echo leads; [ $4 = $1 ] && echo session; [ $5 = exe ] && echo away; `
 	for _, x := range []struct{ how, want string }{{"plain", ""}, {"setpgid", "leads "}, {"setsid", "leads session "}} {
 		for _, flags := range []string{"--no-local", "--local"} {
@@ -39,7 +39,7 @@ read -r _ _ _ ppid pgid sid _ < /proc/$1/stat; echo "$2 $3 $4"; echo "$ppid $pgi
 		}
 	}
 	for _, flags := range []string{"--no-local", "--local"} {
-		out := j.must(t, "flags="+flags+` how=orphan; `+there+`touch over; kill -9 $ppid; until then=$(sed -n 's/^then //p' out) && test -n "$then"; do sleep 0.02; done
+		out := j.must(t, "flags="+flags+` how=orphan; `+there+`touch over; kill -9 $ppid; await 'grep -q ^then out' out; then=$(sed -n 's/^then //p' out)
 read -r _ _ _ ppid _ < /proc/$1/stat; echo "parent $then $ppid"; touch over2; wait $run`)
 		var said, is string
 		for line := range strings.Lines(out) {

@@ -18,7 +18,7 @@ M
 sed -i '1iSHELL = /bin/bash' traps.mk`)
 	// What it says is seen at once; files it writes are at home when it has said something after.
 	const begin = `rm -f over out; touch out; onehost run -q --no-local make -s -f traps.mk $target > out 2>&1 &
-until pid=$(sed -n 's/^pid //p' out) && test -n "$pid"; do sleep 0.02; done; `
+await "grep -q '^pid .' out" out; pid=$(sed -n 's/^pid //p' out); `
 	out := j.must(t, "target=all; "+begin+`
 for s in TERM HUP USR1 USR2 TSTP CONT WINCH; do kill -$s $pid || exit; for i in $(seq 250); do grep -qx "got $s" out && break; sleep 0.02; done; done
 touch over; wait $!; echo status $?; sed 1d out`)
