@@ -38,6 +38,12 @@ func TestRights(t *testing.T) {
 	ctx := t.Context()
 	roots, users := Here(sleeper(t, 0).Process.Pid), Here(sleeper(t, user).Process.Pid)
 	us := Here(os.Getpid())
+	if unix.Getpgrp() == 0 { // that of a process outside of this pid name space
+		if err := unix.Setpgid(0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	group := unix.Getpgrp()
 	mayKill := callerOf(user)
 	mayKill.Capabilities = 1 << unix.CAP_KILL
 	word := make([]byte, 8)
@@ -53,7 +59,7 @@ func TestRights(t *testing.T) {
 		{"root kills user's", users.Signal(ctx, root(), Signal{}), nil},
 		{"user kills this daemon", us.Signal(ctx, callerOf(user), Signal{}), syscall.EPERM},
 		{"user kills a thread of this daemon", us.Signal(ctx, callerOf(user), Signal{Scope: ToThread}), syscall.EPERM},
-		{"user kills this daemon's group", Here(unix.Getpgrp()).Signal(ctx, callerOf(user), Signal{Scope: ToGroup}), syscall.EPERM},
+		{"user kills this daemon's group", Here(group).Signal(ctx, callerOf(user), Signal{Scope: ToGroup}), syscall.EPERM},
 		{"user with CAP_KILL kills root's", roots.Signal(ctx, mayKill, Signal{}), nil},
 		{"user queues to root's", roots.Signal(ctx, callerOf(user), Signal{Number: 0, Info: make([]byte, InfoSize)}), syscall.EPERM},
 		{"user renices root's", roots.SetPriority(ctx, callerOf(user), OfProcess, 5), syscall.EPERM},
