@@ -138,22 +138,25 @@ func (s *Server) release(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*f
 // create: id, name, mode, flags (O_EXCL, O_TRUNC), cred. The caller gets the writes with it.
 func (s *Server) create(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	flags := int(op.Flags&(unix.O_TRUNC|unix.O_ACCMODE)) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
-	fresh := true
+	old := -1 // of a file that was there
 	res, _, err := s.build(ctx, c, op, func(d int, n string) error {
 		fd, err := unix.Openat(d, n, flags|unix.O_EXCL, op.Mode&0o7777)
 		if errors.Is(err, syscall.EEXIST) && op.Flags&unix.O_EXCL == 0 { // somebody else was quicker
-			fresh = false
-			fd, err = unix.Openat(d, n, flags, op.Mode&0o7777)
+			old, err = unix.Openat(d, n, flags&^unix.O_TRUNC, op.Mode&0o7777)
+			return err
 		}
 		if err != nil {
 			return err
 		}
 		return unix.Close(fd)
 	})
+	if old >= 0 {
+		defer unix.Close(old)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	if at := (place{string(op.Id), string(op.Name)}); fresh && !s.unsent.made(c.life(), string(res.Entry.Id), at) {
+	if at := (place{string(op.Id), string(op.Name)}); old < 0 && !s.unsent.made(c.life(), string(res.Entry.Id), at) {
 		_ = s.removeEmpty(string(res.Entry.Id), at)
 		return nil, nil, errDetached
 	}
@@ -165,7 +168,22 @@ func (s *Server) create(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*
 	if res.Entry.Type != unix.S_IFREG {
 		return res, nil, nil
 	}
-	err = s.grant(ctx, c, x, res)
+	if err = s.grant(ctx, c, x, res); err != nil || old < 0 || flags&unix.O_TRUNC == 0 {
+		return res, nil, err
+	}
+	// Not before: what another wrote, and hands over only now, is to go, too.
+	err = s.workers.as(op.Cred, func() error {
+		fd, err := unix.Open(procFD(old), flags&^(unix.O_CREAT|unix.O_NOFOLLOW), 0)
+		if err == nil {
+			err = unix.Close(fd)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.told(c, &fspb.Inval{Id: res.Entry.Id, Data: true})
+	res.Entry, err = s.entry(ctx, c, x, op.Name)
 	return res, nil, err
 }
 
