@@ -102,6 +102,11 @@ func (fs *rawFS) Create(stop <-chan struct{}, in *fuse.CreateIn, name string, ou
 
 func (fs *rawFS) created(n *node, in *fuse.CreateIn, res *fspb.Result, since uint64, out *fuse.OpenOut) fuse.Status {
 	n.usedBy(in.Pid, true)
+	if fs.m.cfg.NoOpen { // which holds nothing back
+		_, _ = fs.m.send("fs.release", &fspb.Op{Id: []byte(n.id)})
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+		return fuse.OK
+	}
 	n.granted(res, since, res.Entry.GetAttr().GetSize() == 0)
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	if n.volatile {
@@ -188,7 +193,7 @@ func (n *node) read(by caller, off, size int64) ([]byte, syscall.Errno) {
 	}
 	rd := &n.rd
 	rd.mu.Lock()
-	if rd.data != nil {
+	if rd.data != nil && !m.inval.pending(n.id) {
 		if b, ok := rd.serve(off, size); ok {
 			rd.mu.Unlock()
 			return b, 0
@@ -253,13 +258,7 @@ func (fs *rawFS) Write(stop <-chan struct{}, in *fuse.WriteIn, data []byte) (uin
 	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
 		cred = fs.creds.of(&in.InHeader)
 	}
-	write := func() syscall.Errno {
-		e := n.write(in.Uid, int64(in.Offset), data, in.Flags, cred)
-		if e == 0 && fs.m.cfg.NoOpen { // nobody will say when it is closed
-			e = n.flush(false)
-		}
-		return e
-	}
+	write := func() syscall.Errno { return n.write(in.Uid, int64(in.Offset), data, in.Flags, cred) }
 	size := uint32(len(data))
 	var e syscall.Errno
 	if fs.m.cfg.NoOpen || in.Flags&(unix.O_APPEND|unix.O_DSYNC) != 0 { // it waits for the home
@@ -368,26 +367,48 @@ func (fs *rawFS) GetAttr(stop <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
-	if a := n.local(); a != nil {
-		n.fill(a, &out.Attr)
-		out.SetTimeout(forever)
-		return fuse.OK
-	}
-	since := fs.m.inval.mark()
-	if a := fs.cache.attr(n.id); a != nil {
-		fs.attrOut(n, &fspb.Result{Entry: &fspb.Entry{Attr: a}}, since, out)
-		return fuse.OK
-	}
-	res, e := fs.getattr(callerOf(stop, &in.InHeader), n)
+	a, since, e := fs.attrOf(callerOf(stop, &in.InHeader), n)
 	if e != 0 {
 		return fuse.Status(e)
 	}
-	fs.attrOut(n, res, since, out)
+	fs.attrOut(n, a, since, out)
 	return fuse.OK
 }
 
-func (fs *rawFS) attrOut(n *node, res *fspb.Result, since uint64, out *fuse.AttrOut) {
-	n.fill(n.ours(res.GetEntry().GetAttr()), &out.Attr)
+const attrTries = 4 // of questions for attributes, while the file changes
+
+// attrOf gives a file's attributes, as of the time that comes with them.
+func (fs *rawFS) attrOf(by caller, n *node) (a *fspb.Attr, since uint64, e syscall.Errno) {
+	for try := 1; ; try++ {
+		since = fs.m.inval.mark()
+		if a, e = n.local(by); a != nil || e != 0 {
+			return a, since, e
+		}
+		if a = fs.cache.attr(n.id); a == nil {
+			res, e := fs.getattr(by, n)
+			if e != 0 {
+				return nil, since, e
+			}
+			a = res.GetEntry().GetAttr()
+		}
+		if try == attrTries || !fs.m.inval.touched(since, "", "", n.id) { // else it may be from before something was written here
+			return n.ours(a), since, 0
+		}
+	}
+}
+
+// settle is before the kernel is told of a file's size: if it does not know yet that its pages are old, they go now. When a file grows it
+// takes the rest of its last page for zeros.
+func (n *node) settle() {
+	if n.typ.Load() == unix.S_IFREG && n.fs.m.inval.pending(n.id) {
+		n.dropData()
+		_ = n.fs.m.srv.InodeNotify(n.nodeid, 0, 0)
+	}
+}
+
+func (fs *rawFS) attrOut(n *node, a *fspb.Attr, since uint64, out *fuse.AttrOut) {
+	n.settle()
+	n.fill(a, &out.Attr)
 	n.fs.own.show(n, &out.Attr)
 	if !n.volatile && !fs.m.inval.touched(since, "", "", n.id) {
 		out.SetTimeout(forever)

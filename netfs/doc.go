@@ -29,7 +29,7 @@
 // empty, and Server.Lost waits for that before their makers run again.
 //
 // Two mounts of one home are meant: a full one, and one with NoOpen for trees that are mostly read, in which open and close
-// never leave the kernel. There writes go through at once, and fifos cannot be opened.
+// never leave the kernel. There writes go through at once, nothing is held back, and fifos cannot be opened.
 //
 // Fifos are shown as regular files (stat too), because only then do their reads and writes reach us: each is done at
 // the home, and poll takes them for always ready. One that was made here is a fifo of this kernel as long as its task
@@ -45,6 +45,12 @@
 // rawFS.mu, then one of cache.mu, taskCache.mu, heldSet.mu, invalQueue.mu, ships.mu, which nest in nothing. No lock that a FUSE request takes is held across a notify to the
 // kernel: dropping a name takes the directory's lock in the kernel, which a request under way may hold. For the same reason the
 // home never waits for a client to apply a note.
+//
+// Sizes. The kernel must never be told a size that a file had before: it cuts its pages off there, and when the file is longer again takes the
+// rest of the last one for zeros, until it is told to forget it. So a file whose writes are ours has its attributes from here, under the lock under which
+// they are sent (local); an answer of the home during which something was written is not used (attrOf, enter); and of a file that another changed
+// the pages go before its new size is told, though the note of the change waits in line (settle). What is appended goes to the file's end
+// at home; if the kernel took that to be elsewhere, its pages go (misplaced).
 //
 // Traps. A daemon killed inside a notify leaves its callers in D state until somebody writes to AbortPath. A signal ends no call
 // but one that programs expect to wait (locks, fifos); a killed process is let go at once, and where the home may yet carry out

@@ -20,6 +20,7 @@ type invalQueue struct {
 	doubt   *fspb.Invals // stands for all that was lost before that; until it is applied, nothing counts as applied
 	waiters map[chan struct{}]uint64
 	closed  bool
+	old     map[string]uint64 // files whose data became invalid, by the last note that said so, until that is applied; "*": all
 
 	// The last things that became invalid, to tell a reply that was under way meanwhile.
 	count  uint64
@@ -30,7 +31,14 @@ type recentInval struct{ dir, name, id string }
 
 func (q *invalQueue) init() {
 	q.wake = sync.NewCond(&q.mu)
-	q.waiters = make(map[chan struct{}]uint64)
+	q.waiters, q.old = make(map[chan struct{}]uint64), make(map[string]uint64)
+}
+
+// pending reports whether the kernel may still have old data of a file because it has not been told yet.
+func (q *invalQueue) pending(id string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.doubt != nil || len(q.old) > 0 && (q.old[id] > 0 || q.old["*"] > 0)
 }
 
 // mark gives the point in time to ask touched about.
@@ -84,6 +92,7 @@ func (q *invalQueue) restart(seq uint64, all bool) {
 	q.noteLocked("*", "", "")
 	q.base = seq
 	if all {
+		clear(q.old) // doubt comprises them
 		q.doubt = &fspb.Invals{Seq: max(seq, q.last), Inval: []*fspb.Inval{{All: true}}}
 		q.queue = []*fspb.Invals{q.doubt}
 		q.wake.Signal()
@@ -120,6 +129,17 @@ func (q *invalQueue) take() []*fspb.Invals {
 func (q *invalQueue) done(inv *fspb.Invals) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if len(q.old) > 0 {
+		for _, i := range inv.Inval {
+			id := string(i.Id)
+			if i.All {
+				id = "*"
+			}
+			if q.old[id] <= inv.Seq {
+				delete(q.old, id)
+			}
+		}
+	}
 	if q.doubt != nil && q.doubt != inv {
 		return
 	}
@@ -170,10 +190,14 @@ func (m *Mount) received(inv *fspb.Invals) {
 		case !m.concerns(i):
 		case i.All:
 			q.noteLocked("*", "", "")
+			q.old["*"] = inv.Seq
 		case i.Entry:
 			q.noteLocked(string(i.Dir), string(i.Name), string(i.Dir))
 		default:
 			q.noteLocked("", "", string(i.Id))
+			if i.Data {
+				q.old[string(i.Id)] = inv.Seq
+			}
 		}
 	}
 	q.mu.Unlock()
@@ -189,6 +213,9 @@ func (m *Mount) received(inv *fspb.Invals) {
 		}
 		if len(i.Id) > 0 {
 			m.fs.cache.forgetAttr(string(i.Id))
+			if n := m.fs.find(string(i.Id)); n != nil {
+				n.fresh.Store(false)
+			}
 		}
 	}
 	q.add(inv)
@@ -277,6 +304,7 @@ func (fs *rawFS) forgetAll(srv *fuse.Server) {
 		fs.expire(srv, e.dir, e.name)
 	}
 	for _, n := range all {
+		n.fresh.Store(false)
 		n.lost()
 		_ = srv.InodeNotify(n.nodeid, 0, 0)
 	}

@@ -33,22 +33,25 @@ type MountConfig struct {
 	Subtree string                                    // the part of the home's tree to mount; default "/"
 	Keep    []string                                  // names in the root that others mount on: they are taken to stay what they are
 	Log     *slog.Logger                              // default: none
+
+	bounds bounds // tests have narrower ones
 }
 
 // Mount is a home's tree mounted here.
 type Mount struct {
-	cfg   MountConfig
-	log   *slog.Logger
-	num   uint64 // names this mount among those of this host
-	fs    *rawFS
-	srv   *fuse.Server
-	dev   *device
-	keep  map[string]struct{}
-	abort string // fusectl's abort file
-	dead  atomic.Bool
-	ctx   context.Context
-	stop  context.CancelFunc
-	bg    sync.WaitGroup
+	cfg    MountConfig
+	log    *slog.Logger
+	num    uint64 // names this mount among those of this host
+	fs     *rawFS
+	srv    *fuse.Server
+	dev    *device
+	keep   map[string]struct{}
+	abort  string // fusectl's abort file
+	dead   atomic.Bool
+	bounds bounds
+	ctx    context.Context
+	stop   context.CancelFunc
+	bg     sync.WaitGroup
 
 	connMu sync.Mutex // held while a new connection is attached
 	conn   atomic.Pointer[link.Conn]
@@ -70,6 +73,10 @@ func NewMount(ctx context.Context, cfg MountConfig) (*Mount, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	m := &Mount{cfg: cfg, log: cfg.Log, num: mountNumbers.Add(1)}
+	m.bounds = cfg.bounds
+	if m.bounds == (bounds{}) {
+		m.bounds = usualBounds
+	}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.inval.init()
 	m.keep = make(map[string]struct{}, len(cfg.Keep))

@@ -21,10 +21,11 @@ func (fs *rawFS) Lookup(stop <-chan struct{}, h *fuse.InHeader, name string, out
 	if len(name) > 255 {
 		return fuse.Status(syscall.ENAMETOOLONG)
 	}
+	by := callerOf(stop, h)
 	for {
 		since := fs.m.inval.mark()
 		if e, known := fs.cache.lookup(dir.id, name); known {
-			return fs.found(dir, name, e, since, out)
+			return fs.found(by, dir, name, e, since, out)
 		}
 		listing, again := false, false
 		if !dir.volatile {
@@ -39,7 +40,7 @@ func (fs *rawFS) Lookup(stop <-chan struct{}, h *fuse.InHeader, name string, out
 			}
 		}
 		since = fs.m.inval.mark()
-		res, _, e := fs.m.ask(callerOf(stop, h), "fs.lookup", &fspb.Op{Id: []byte(dir.id), Name: []byte(name), Listing: listing})
+		res, _, e := fs.m.ask(by, "fs.lookup", &fspb.Op{Id: []byte(dir.id), Name: []byte(name), Listing: listing})
 		if e == 0 && listing {
 			fs.cache.store(dir.id, res, func(d, id string) bool { return fs.m.inval.touched(since, d, "", id) })
 		}
@@ -55,15 +56,15 @@ func (fs *rawFS) Lookup(stop <-chan struct{}, h *fuse.InHeader, name string, out
 			if res.GetEntry().GetUncached() {
 				return fuse.ENOENT
 			}
-			return fs.found(dir, name, nil, since, out)
+			return fs.found(by, dir, name, nil, since, out)
 		}
-		return fs.found(dir, name, res.Entry, since, out)
+		return fs.found(by, dir, name, res.Entry, since, out)
 	}
 }
 
-func (fs *rawFS) found(dir *node, name string, e *fspb.Entry, since uint64, out *fuse.EntryOut) fuse.Status {
+func (fs *rawFS) found(by caller, dir *node, name string, e *fspb.Entry, since uint64, out *fuse.EntryOut) fuse.Status {
 	if e != nil {
-		fs.enter(dir, name, e, since, out)
+		fs.enter(by, dir, name, e, since, out)
 		return fuse.OK
 	}
 	fs.missing(dir, name)
@@ -93,7 +94,7 @@ func (fs *rawFS) build(method string, stop <-chan struct{}, h *fuse.InHeader, na
 	if res.Entry == nil || len(res.Entry.Id) == 0 {
 		return nil, nil, 0, fuse.EIO
 	}
-	n := fs.enter(dir, name, res.Entry, since, out)
+	n := fs.enter(callerOf(stop, h), dir, name, res.Entry, since, out)
 	fs.m.inval.mine(dir.id, name, "")
 	fs.cache.set(dir.id, name, res.Entry)
 	fs.cache.forgetAttr(string(res.Entry.Id)) // and not changed, which would cast doubt on the grant that came with it
@@ -101,8 +102,16 @@ func (fs *rawFS) build(method string, stop <-chan struct{}, h *fuse.InHeader, na
 	return n, res, since, fuse.OK
 }
 
-// changed is after this mount changed a file.
+// changed is after this mount changed a file, and does not know what it looks like now.
 func (fs *rawFS) changed(id string) {
+	if n := fs.find(id); n != nil {
+		n.fresh.Store(false)
+	}
+	fs.mine(id)
+}
+
+// mine casts doubt on answers under way that are about a file.
+func (fs *rawFS) mine(id string) {
 	fs.m.inval.mine("", "", id)
 	fs.cache.forgetAttr(id)
 }
@@ -143,14 +152,8 @@ func (fs *rawFS) Link(stop <-chan struct{}, in *fuse.LinkIn, name string, out *f
 	if e := n.flush(false); e != 0 {
 		return fuse.Status(e)
 	}
-	_, res, _, st := fs.build("fs.link", stop, &in.InHeader, name, &fspb.Op{Id: []byte(n.id), Id2: []byte(dir.id)}, out)
-	if st == fuse.OK {
-		n.w.mu.Lock()
-		if n.w.attr != nil {
-			n.w.attr = res.Entry.Attr
-		}
-		n.w.mu.Unlock()
-	}
+	n.fresh.Store(false)
+	_, _, _, st := fs.build("fs.link", stop, &in.InHeader, name, &fspb.Op{Id: []byte(n.id), Id2: []byte(dir.id)}, out)
 	return st
 }
 
@@ -204,11 +207,28 @@ func (fs *rawFS) remove(stop <-chan struct{}, h *fuse.InHeader, name string, fla
 	fs.cache.set(dir.id, name, nil)
 	fs.changedDir(dir, res.Dir, since)
 	fs.dropEdge(dir, name)
+	fs.unlinked(v, op.Pin, res)
+	return fuse.OK
+}
+
+// unlinked is after a file lost a name that the kernel was told is v's. What lost it the home says: if that was somebody else, v must not be
+// taken for removed, with all that is held of it.
+func (fs *rawFS) unlinked(v *node, pinned bool, res *fspb.Result) {
 	if v != nil {
 		fs.changed(v.id)
-		v.unlinked()
 	}
-	return fuse.OK
+	gone := res.GetEntry()
+	if gone == nil {
+		return
+	}
+	n := fs.find(string(gone.Id))
+	if pinned && n != v {
+		v.pinned.Store(false)
+	}
+	if n != nil {
+		fs.changed(n.id)
+		n.unlinked(gone.Attr)
+	}
 }
 
 // Rename moves a name, with the flags of renameat2.
@@ -255,12 +275,7 @@ func (fs *rawFS) Rename(stop <-chan struct{}, in *fuse.RenameIn, from, to string
 		fs.changed(n.id)
 		n.usedBy(in.Pid, false)
 	}
-	if v != nil {
-		fs.changed(v.id)
-		if in.Flags&unix.RENAME_EXCHANGE == 0 && n != v {
-			v.unlinked()
-		}
-	}
+	fs.unlinked(v, op.Pin, res)
 	return fuse.OK
 }
 

@@ -317,7 +317,7 @@ func (s *Server) told(c viewer, inv *fspb.Inval) {
 	s.unlock()
 }
 
-// unlink: id, name, flags (AT_REMOVEDIR), pin, victim.
+// unlink: id, name, flags (AT_REMOVEDIR), pin. Result.entry is the file that lost the name.
 func (s *Server) unlink(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	if err := checkName(op.Name); err != nil {
 		return nil, nil, err
@@ -351,10 +351,10 @@ func (s *Server) unlink(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 		s.unsent.removed(x.id)
 		s.objChangedLocked(c.holder(), x.id, &fspb.Inval{Id: []byte(x.id), Attr: true})
 	}
-	return &fspb.Result{Dir: s.dirLocked(c, dir)}, nil, nil
+	return &fspb.Result{Dir: s.dirLocked(c, dir), Entry: s.left(x)}, nil, nil
 }
 
-// rename: id, name, id2, name2, flags; pin and victim for what is at the target.
+// rename: id, name, id2, name2, flags; pin for what is at the target. Result.entry is what was there.
 func (s *Server) rename(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	if err := checkName(op.Name); err != nil {
 		return nil, nil, err
@@ -403,7 +403,23 @@ func (s *Server) rename(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 		}
 		s.objChangedLocked(c.holder(), victim.id, &fspb.Inval{Id: []byte(victim.id), Attr: true})
 	}
-	return &fspb.Result{Dir: s.dirLocked(c, from), Dir2: s.dirLocked(c, to)}, nil, nil
+	res := &fspb.Result{Dir: s.dirLocked(c, from), Dir2: s.dirLocked(c, to)}
+	if victim != nil && op.Flags&unix.RENAME_EXCHANGE == 0 && (moved == nil || victim.id != moved.id) {
+		res.Entry = s.left(victim)
+	}
+	return res, nil, nil
+}
+
+// left is what a file looks like that lost a name, for one who may hold back some of it.
+func (s *Server) left(x *obj) *fspb.Entry {
+	if x == nil {
+		return nil
+	}
+	var st unix.Statx_t
+	if err := statx(x.fd, &st); err != nil {
+		return nil
+	}
+	return &fspb.Entry{Id: []byte(x.id), Attr: s.files.attr(&st)}
 }
 
 // pin keeps a file alive for a client that has it open.

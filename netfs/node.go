@@ -51,6 +51,7 @@ type node struct {
 	locked   atomic.Bool  // somebody here has, or had, a lock on it
 	size     atomic.Int64 // as the kernel was told
 	special  atomic.Bool  // the kernel was told that it runs as another user or group
+	fresh    atomic.Bool  // the home has told of no change since w.attr
 
 	// guarded by rawFS.mu
 	lookups  uint64
@@ -251,10 +252,18 @@ func (n *node) fill(a *fspb.Attr, out *fuse.Attr) {
 
 // enter answers with an entry. If something that concerns it became invalid since the question, the kernel may use the
 // answer once, but not keep it.
-func (fs *rawFS) enter(dir *node, name string, e *fspb.Entry, since uint64, out *fuse.EntryOut) *node {
+func (fs *rawFS) enter(by caller, dir *node, name string, e *fspb.Entry, since uint64, out *fuse.EntryOut) *node {
 	n := fs.intern(dir, name, e)
 	out.NodeId, out.Generation = n.nodeid, 1
-	n.fill(n.ours(e.Attr), &out.Attr)
+	a, err := n.local(by)
+	if a == nil && err == 0 && fs.m.inval.touched(since, "", "", n.id) { // it may be from before something was written here
+		a, _, _ = fs.attrOf(by, n)
+	}
+	if a == nil {
+		a = n.ours(e.Attr)
+	}
+	n.settle()
+	n.fill(a, &out.Attr)
 	fs.own.show(n, &out.Attr)
 	if !n.volatile && !fs.m.inval.touched(since, dir.id, name, n.id) {
 		out.SetEntryTimeout(forever)

@@ -26,10 +26,12 @@ func (fs *rawFS) SetAttr(stop <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 	}
 	if n.typ.Load() != unix.S_IFREG {
 		set.Size = nil // a fifo, shown as a file, opened with O_TRUNC
-	} else if sized && in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) == fuse.FATTR_SIZE && n.cut(int64(size), cred) {
-		n.fill(n.local(), &out.Attr)
-		out.SetTimeout(forever)
-		return fuse.OK
+	} else if sized && in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) == fuse.FATTR_SIZE {
+		if a := n.cut(int64(size), cred); a != nil {
+			n.fill(a, &out.Attr)
+			out.SetTimeout(forever)
+			return fuse.OK
+		}
 	}
 	since := fs.m.inval.mark()
 	w := &n.w
@@ -41,7 +43,9 @@ func (fs *rawFS) SetAttr(stop <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 			return fuse.Status(e)
 		}
 	}
+	n.fresh.Store(true)
 	res, _, e := fs.m.ask(callerOf(stop, &in.InHeader), "fs.setattr", &fspb.Op{Id: []byte(n.id), Set: set, Flags: flags, Cred: fs.creds.of(&in.InHeader)})
+	var a *fspb.Attr
 	if e == 0 {
 		if sized && w.active.Load() {
 			w.dropWhole(n)
@@ -51,34 +55,37 @@ func (fs *rawFS) SetAttr(stop <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 		if w.attr != nil {
 			w.attr = res.GetEntry().GetAttr()
 		}
+		a = w.over(res.GetEntry().GetAttr())
+	} else {
+		n.fresh.Store(false)
 	}
 	w.mu.Unlock()
 	n.dropData()
 	if e == 0 {
-		fs.attrOut(n, res, since, out)
+		fs.attrOut(n, a, since, out)
 	}
-	fs.changed(n.id)
+	fs.mine(n.id)
 	if e != 0 {
 		return fuse.Status(e)
 	}
 	return fuse.OK
 }
 
-// cut sets the size of a file without asking the home. For cred see write.
-func (n *node) cut(size int64, cred *fspb.Cred) bool {
+// cut sets the size of a file without asking the home, and gives its attributes; nil: the home has to be asked. For cred see write.
+func (n *node) cut(size int64, cred *fspb.Cred) *fspb.Attr {
 	w := &n.w
 	if !w.active.Load() {
-		return false
+		return nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.checkLocked()
-	if !w.token || !w.known || !w.ample || w.attr == nil || w.attr.Size != 0 || size > maxWhole {
-		return false
+	if !w.token || !w.known || !w.ample || w.attr == nil || w.attr.Size != 0 || size > n.fs.m.bounds.whole || !n.fresh.Load() {
+		return nil
 	}
 	if cred != nil {
 		if n.special.Load() {
-			return false
+			return nil
 		}
 		w.cred = cred
 	}
@@ -88,22 +95,13 @@ func (n *node) cut(size int64, cred *fspb.Cred) bool {
 	if size < old {
 		w.whole = w.whole[:size]
 		clear(w.whole[size:old])
-	} else if size > old {
-		return n.grow(size, old)
+	} else if size > old { // the new part is zeros, all of it sent
+		w.whole = extend(w.whole, size)
+		clear(w.whole[old:])
 	}
 	w.lo, w.hi = 0, size
 	n.fs.held.add(n)
-	return true
-}
-
-// grow makes a held file longer; the new part is zeros, all of it sent.
-func (n *node) grow(size, old int64) bool {
-	w := &n.w
-	w.whole = extend(w.whole, size)
-	clear(w.whole[old:])
-	w.lo, w.hi = 0, size
-	n.fs.held.add(n)
-	return true
+	return w.over(w.attr)
 }
 
 // setOf turns the kernel's wish into the wire's.

@@ -40,12 +40,14 @@ type writeState struct {
 	err syscall.Errno // what went wrong when nobody was there to be told
 }
 
-// Bounds of what is held back.
-const (
-	maxRun   = 1 << 20   // a run is sent when it has that many bytes
-	maxWhole = 32 << 20  // a file that grows beyond is not kept whole
-	maxHeld  = 256 << 20 // bytes held by a mount, all files together
-)
+// bounds of what is held back, in bytes.
+type bounds struct {
+	run   int64 // a run of that many is sent
+	whole int64 // a file that grows beyond is not kept whole
+	held  int64 // by a mount, all files together
+}
+
+var usualBounds = bounds{run: 1 << 20, whole: 32 << 20, held: 256 << 20}
 
 // granted begins to hold back writes of a file, as the home allows. empty says that it has no content.
 func (n *node) granted(res *fspb.Result, since uint64, empty bool) {
@@ -62,10 +64,12 @@ func (n *node) grantedLocked(res *fspb.Result, since uint64, empty bool) {
 		return
 	}
 	w.token, w.epoch, w.ample = true, epoch, res.Ample
+	n.fresh.Store(true)
 	w.attr = res.GetEntry().GetAttr()
 	w.active.Store(true)
 	if empty {
-		w.whole, w.known, w.lo, w.hi = nil, true, 0, 0
+		w.dropWhole(n)
+		w.run, w.known = nil, true
 	}
 }
 
@@ -81,19 +85,8 @@ func (n *node) write(uid uint32, off int64, data []byte, flags uint32, cred *fsp
 		w.cred = cred
 		defer n.despecial()
 	}
-	if flags&(unix.O_APPEND|unix.O_DSYNC) != 0 || n.volatile {
-		if e := n.sendLocked(0); e != 0 {
-			return e
-		}
-		w.dropWhole(n)
-		for len(data) > 0 {
-			k := min(len(data), maxData)
-			if e := n.callWrite(off, data[:k], flags&(unix.O_APPEND|unix.O_DSYNC|unix.O_SYNC), 0); e != 0 {
-				return e
-			}
-			data, off = data[k:], off+int64(k)
-		}
-		return 0
+	if flags&(unix.O_APPEND|unix.O_DSYNC) != 0 || n.volatile || n.fs.m.cfg.NoOpen {
+		return n.writeThrough(off, data, flags&(unix.O_APPEND|unix.O_DSYNC|unix.O_SYNC))
 	}
 	if !w.token {
 		since := n.fs.m.inval.mark()
@@ -103,17 +96,23 @@ func (n *node) write(uid uint32, off int64, data []byte, flags uint32, cred *fsp
 		}
 		n.grantedLocked(res, since, false)
 		if !w.token { // taken away at once: somebody else wants it more
-			return n.callWrite(off, data, 0, 0)
+			_, e := n.callWrite(off, data, 0, 0)
+			return e
 		}
 	}
-	w.stamp = nowAt(n.fs.m)
 	end := off + int64(len(data))
-	if w.known && (end > maxWhole || n.fs.held.bytes.Load() > maxHeld) {
+	if w.known && (end > n.fs.m.bounds.whole || n.fs.held.bytes.Load() > n.fs.m.bounds.held) {
 		if e := n.sendLocked(0); e != 0 {
 			return e
 		}
 		w.dropWhole(n)
 	}
+	if !w.known && len(w.run) > 0 && off != w.runOff+int64(len(w.run)) {
+		if e := n.sendLocked(0); e != 0 {
+			return e
+		}
+	}
+	w.stamp = nowAt(n.fs.m) // and not before what was held is sent, with which the stamp goes
 	n.fs.held.add(n)
 	if w.known {
 		if grow := end - int64(len(w.whole)); grow > 0 {
@@ -126,25 +125,49 @@ func (n *node) write(uid uint32, off int64, data []byte, flags uint32, cred *fsp
 		} else {
 			w.lo, w.hi = min(w.lo, off), max(w.hi, end)
 		}
-		if !w.ample && !w.gone && w.hi-w.lo >= maxRun {
+		if !w.ample && !w.gone && w.hi-w.lo >= n.fs.m.bounds.run {
 			return n.sendLocked(0)
 		}
 		return 0
-	}
-	if len(w.run) > 0 && off != w.runOff+int64(len(w.run)) {
-		if e := n.sendLocked(0); e != 0 {
-			return e
-		}
-		n.fs.held.add(n)
 	}
 	if len(w.run) == 0 {
 		w.runOff = off
 	}
 	w.run = append(w.run, data...)
-	if len(w.run) >= maxRun {
+	if int64(len(w.run)) >= n.fs.m.bounds.run {
 		return n.sendLocked(0)
 	}
 	return 0
+}
+
+// writeThrough writes at the home, and holds nothing back.
+func (n *node) writeThrough(off int64, data []byte, flags uint32) syscall.Errno {
+	w := &n.w
+	if e := n.sendLocked(0); e != 0 {
+		return e
+	}
+	w.dropWhole(n)
+	if n.fs.m.cfg.NoOpen { // nobody will say when it is closed
+		flags |= writeDone
+	}
+	var e syscall.Errno
+	for len(data) > 0 && e == 0 {
+		k := min(len(data), maxData)
+		var at int64
+		at, e = n.callWrite(off, data[:k], flags, 0)
+		if e == 0 && at != off {
+			n.misplaced()
+		}
+		data, off = data[k:], off+int64(k)
+	}
+	w.active.Store(w.token || !w.clean() || n.writers.Load() > 0)
+	return e
+}
+
+// misplaced is when the home has put what was appended elsewhere than where the kernel put it in its pages: others append too, or have cut the
+// file. The pages go. It does not wait, for one of them is locked until the write is answered; whoever wants to read that waits, too.
+func (n *node) misplaced() {
+	n.fs.m.bg.Go(func() { _ = n.fs.m.srv.InodeNotify(n.nodeid, 0, 0) })
 }
 
 // extend makes b at least size long, with room to grow.
@@ -165,8 +188,8 @@ func (w *writeState) dropWhole(n *node) {
 	}
 }
 
-// callWrite sends one piece.
-func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) syscall.Errno {
+// callWrite sends one piece, and gives where the home has put it.
+func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) (int64, syscall.Errno) {
 	op := &fspb.Op{Id: []byte(n.id), Off: off, Flags: flags, Cred: &fspb.Cred{Uid: n.w.uid}}
 	if stamp != 0 {
 		op.Set = &fspb.Set{Mtime: proto.Int64(stamp)}
@@ -180,16 +203,19 @@ func (n *node) callWrite(off int64, data []byte, flags uint32, stamp int64) sysc
 	}
 	ctx, cancel := context.WithTimeout(n.fs.m.ctx, callTime)
 	defer cancel()
+	n.fresh.Store(true)
 	res, _, e := n.fs.m.call(ctx, "fs.write", op, data, tries)
 	if e == 0 {
 		n.w.attr = res.GetEntry().GetAttr()
+	} else {
+		n.fresh.Store(false)
 	}
 	if n.w.clean() { // it was not of what is held
 		n.w.cred = nil
 	}
-	n.fs.changed(n.id)
+	n.fs.mine(n.id)
 	n.dropData()
-	return e
+	return res.GetN(), e
 }
 
 // sendLocked sends what is held. What a home refuses is not tried again: the error is the program's. What it was not there
@@ -213,7 +239,7 @@ func (n *node) sendLocked(flags uint32) syscall.Errno {
 			data = data[:maxData]
 			f, stamp = f&^writeDone, 0
 		}
-		e := n.callWrite(off, data, f, stamp) // an empty one too, if all that is to be told is when the file was cut
+		_, e := n.callWrite(off, data, f, stamp) // an empty one too, if all that is to be told is when the file was cut
 		if e == syscall.EHOSTDOWN {
 			return syscall.EHOSTDOWN
 		}
@@ -245,24 +271,19 @@ func (w *writeState) sent(n int64, all bool) {
 	}
 }
 
-// unlinked is after the file lost a name. If it was the last, what is held needs no sending.
-func (n *node) unlinked() {
+// unlinked is after the file lost a name, and looks so at home. If it was the last, what is held needs no sending.
+func (n *node) unlinked(a *fspb.Attr) {
 	w := &n.w
 	if !w.active.Load() {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.attr == nil {
+	if a == nil || a.Nlink > 0 || !w.known || !w.token {
 		return
 	}
-	if w.attr = proto.Clone(w.attr).(*fspb.Attr); w.attr.Nlink > 0 {
-		w.attr.Nlink--
-	}
-	if w.attr.Nlink > 0 || !w.known || !w.token {
-		return
-	}
-	w.gone = true
+	w.gone, w.attr = true, a // nothing can change it any more
+	n.fresh.Store(true)
 	n.fs.held.del(n)
 	if n.opens.Load() == 0 && n.writers.Load() == 0 {
 		w.dropWhole(n)
@@ -309,7 +330,7 @@ func (n *node) ours(a *fspb.Attr) *fspb.Attr {
 }
 
 func (w *writeState) over(a *fspb.Attr) *fspb.Attr {
-	if a == nil || w.stamp == 0 && !w.known {
+	if a == nil || w.clean() && !w.known {
 		return a
 	}
 	a = proto.Clone(a).(*fspb.Attr)
@@ -343,19 +364,36 @@ func (n *node) despecial() {
 	}
 }
 
-// local gives the attributes of a file whose content is here, without asking the home.
-func (n *node) local() *fspb.Attr {
+// local gives the attributes of a file whose writes are ours, nil for others. The home is asked only if somebody changed them there, and the
+// lock is kept meanwhile: what is held must not reach the home between its answer and ours, or we would tell a size that the file
+// had before it was written to. The kernel would cut off its pages there, and take the rest of the last one for zeros ever after.
+func (n *node) local(by caller) (*fspb.Attr, syscall.Errno) {
 	w := &n.w
 	if !w.active.Load() {
-		return nil
+		return nil, 0
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.checkLocked()
-	if !w.token || !w.known || w.attr == nil {
-		return nil
+	if !w.token {
+		if w.clean() {
+			return nil, 0
+		}
+		e := n.sendLocked(0)
+		if e != 0 && e != syscall.EHOSTDOWN {
+			w.err, e = e, 0
+		}
+		return nil, e
 	}
-	return w.over(w.attr)
+	if !n.fresh.Swap(true) || w.attr == nil {
+		res, e := n.fs.getattr(by, n)
+		if e != 0 {
+			n.fresh.Store(false)
+			return nil, e
+		}
+		w.attr = res.GetEntry().GetAttr()
+	}
+	return w.over(w.attr), 0
 }
 
 // lost is after the connection to the home was: what is held can be written by the next, but all else is void.
