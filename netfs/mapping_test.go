@@ -17,6 +17,10 @@ import (
 const mapEnv = "ONEHOST_NETFS_TEST_MAP"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(actorEnv) != "" {
+		actorMain()
+		return
+	}
 	dir := os.Getenv(mapEnv)
 	if dir == "" {
 		os.Exit(m.Run())
