@@ -17,7 +17,6 @@ die() { echo "$0: $*" >&2; exit 1; }
 
 # up N [FLAG ...]: hosts h1..hN, which go when the script ends.
 up() {
-    [ "$(id -u)" = 0 ] || die "hosts on this machine need root: try again with sudo"
     if "$onehost" split status "${named[@]}" >/dev/null 2>&1; then
         die "this machine is split already: 'onehost split down' first"
     fi
@@ -34,6 +33,8 @@ down() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
 }
+
+[ "$(id -u)" = 0 ] || die "hosts on this machine need root: try again with sudo" # before anything is fetched
 
 # on HOST CMD [ARG ...]: runs CMD there.
 on() {
