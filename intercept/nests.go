@@ -10,17 +10,25 @@ import (
 
 // Nests describes the filter of a nest. In a nest the number says more than the host part: those of the block that was leased to
 // it are its own processes, of which the kernel knows best; 0 is the caller; any other may be at home or anywhere. Notified are the calls
-// about any other, the calls by which a process learns of its parent, group and session, and every fork, so that the
+// about any other, the calls by which a process learns of its parent, group and session, and what makes threads, so that the
 // numbers that the kernel gives out can be counted.
+//
+// What makes a process is not: a signal that comes before the notification is taken ends the wait, with EINTR if its handler
+// was set without SA_RESTART, and no program expects that of a fork. A shell's next fork often meets the SIGCHLD of its last one. The C
+// libraries block all signals where they make threads.
 type Nests struct {
 	First, Last uint32 // the block
 	// Pass in the third argument of clone3 and setpgid, of which the kernel knows nothing, lets these two go without notice. It is how the
 	// process that answers the notifications makes those it shall answer to, and nobody else can guess it.
 	Pass uint64
+	// Forks has the making of processes notified too.
+	Forks bool
 }
 
-// compatForks are what makes a process or a thread in 32-bit programs: fork, clone, vfork, clone3. Nothing else of theirs is looked at.
-var compatForks = []uint32{2, 120, 190, 435}
+// What makes processes and threads in 32-bit programs: clone3, clone, fork and vfork. Nothing else of theirs is looked at.
+const compatClone = 120
+
+var compatForks, compatProcesses = []uint32{435}, []uint32{2, 190}
 
 // argPass is the first argument that neither clone3 nor setpgid has.
 const argPass = 2
@@ -29,23 +37,25 @@ const argPass = 2
 func (f Nests) Filter() ([]unix.SockFilter, error) {
 	var b builder
 	b.load(offArch)
-	b.skipIf(auditArch, 1+1+1+2*len(compatForks)+1)
+	compat := f.compat()
+	b.skipIf(auditArch, 1+1+len(compat))
 	b.skipIf(compatArch, 1)
 	b.ret(unix.SECCOMP_RET_ALLOW)
-	b.load(offNr)
-	for _, nr := range compatForks {
-		b.skipUnless(nr, 1)
-		b.ret(unix.SECCOMP_RET_USER_NOTIF)
-	}
-	b.ret(unix.SECCOMP_RET_ALLOW)
+	b.prog = append(b.prog, compat...)
 	b.load(offNr)
 	if otherNumbers != 0 { // or one could fork by them unseen
 		b.skipBelow(otherNumbers, 1)
 		b.ret(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
 	}
 	notify := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_USER_NOTIF}}
-	always := append([]uint32{unix.SYS_CLONE, unix.SYS_GETPPID, unix.SYS_GETPGID, unix.SYS_GETSID, unix.SYS_SETSID}, moreForks...)
-	for _, nr := range append(always, getpgrp...) {
+	always := append([]uint32{unix.SYS_GETPPID, unix.SYS_GETPGID, unix.SYS_GETSID, unix.SYS_SETSID}, getpgrp...)
+	if f.Forks {
+		always = append(always, moreForks...)
+	}
+	if err := b.rule(unix.SYS_CLONE, f.clone()); err != nil {
+		return nil, err
+	}
+	for _, nr := range always {
 		if err := b.rule(nr, notify); err != nil {
 			return nil, err
 		}
@@ -66,6 +76,40 @@ func (f Nests) Filter() ([]unix.SockFilter, error) {
 	}
 	b.ret(unix.SECCOMP_RET_ALLOW)
 	return b.prog, nil
+}
+
+// compat builds what 32-bit programs are looked at for.
+func (f Nests) compat() []unix.SockFilter {
+	var b builder
+	b.load(offNr)
+	for _, nr := range compatForks {
+		b.skipUnless(nr, 1)
+		b.ret(unix.SECCOMP_RET_USER_NOTIF)
+	}
+	if f.Forks {
+		for _, nr := range compatProcesses {
+			b.skipUnless(nr, 1)
+			b.ret(unix.SECCOMP_RET_USER_NOTIF)
+		}
+	}
+	clone := f.clone()
+	b.skipUnless(compatClone, len(clone))
+	b.prog = append(b.prog, clone...)
+	b.ret(unix.SECCOMP_RET_ALLOW)
+	return b.prog
+}
+
+// clone notifies the making of a thread, and lets that of a process pass, by vfork too.
+func (f Nests) clone() []unix.SockFilter {
+	var b builder
+	if !f.Forks {
+		b.load(low(0))
+		b.skipUnlessSet(unix.CLONE_VM, 1)
+		b.skipUnlessSet(unix.CLONE_VFORK, 1)
+		b.ret(unix.SECCOMP_RET_ALLOW)
+	}
+	b.ret(unix.SECCOMP_RET_USER_NOTIF)
+	return b.prog
 }
 
 func (f Nests) unlessPassed() []unix.SockFilter {

@@ -22,7 +22,9 @@ func TestNestFilter(t *testing.T) {
 	}{
 		{"execve", unix.SYS_EXECVE, [6]uint64{}, unix.SECCOMP_RET_ALLOW},
 		{"getpid", unix.SYS_GETPID, [6]uint64{foreign}, unix.SECCOMP_RET_ALLOW},
-		{"clone", unix.SYS_CLONE, [6]uint64{0, 0, pass}, unix.SECCOMP_RET_USER_NOTIF},
+		{"clone of a process", unix.SYS_CLONE, [6]uint64{uint64(unix.SIGCHLD) | unix.CLONE_CHILD_SETTID, 0, pass}, unix.SECCOMP_RET_ALLOW},
+		{"clone of a process by vfork", unix.SYS_CLONE, [6]uint64{uint64(unix.SIGCHLD) | unix.CLONE_VM | unix.CLONE_VFORK}, unix.SECCOMP_RET_ALLOW},
+		{"clone of a thread", unix.SYS_CLONE, [6]uint64{unix.CLONE_VM | unix.CLONE_THREAD | unix.CLONE_SIGHAND, 0, pass}, unix.SECCOMP_RET_USER_NOTIF},
 		{"clone3", unix.SYS_CLONE3, [6]uint64{1, 88}, unix.SECCOMP_RET_USER_NOTIF},
 		{"clone3 with half of the pass", unix.SYS_CLONE3, [6]uint64{1, 88, pass & 0xffffffff}, unix.SECCOMP_RET_USER_NOTIF},
 		{"clone3 with the other half", unix.SYS_CLONE3, [6]uint64{1, 88, pass &^ 0xffffffff}, unix.SECCOMP_RET_USER_NOTIF},
@@ -58,13 +60,23 @@ func TestNestFilter(t *testing.T) {
 			t.Errorf("%s: %#x, want %#x", c.name, got, c.want)
 		}
 	}
-	for _, nr := range append(compatForks, 20) { // 20 is getpid there
-		want := uint32(unix.SECCOMP_RET_USER_NOTIF)
-		if nr == 20 {
-			want = unix.SECCOMP_RET_ALLOW
+	for _, c := range []struct{ nr, flags, want uint32 }{
+		{435, 0, unix.SECCOMP_RET_USER_NOTIF}, {compatClone, unix.CLONE_VM, unix.SECCOMP_RET_USER_NOTIF}, {compatClone, 0, unix.SECCOMP_RET_ALLOW},
+		{2, 0, unix.SECCOMP_RET_ALLOW}, {190, 0, unix.SECCOMP_RET_ALLOW}, {20, 0, unix.SECCOMP_RET_ALLOW}, // 20 is getpid there
+	} {
+		if got := verdict(t, prog, compatArch, c.nr, [6]uint64{uint64(c.flags)}); got != c.want {
+			t.Errorf("call %d of a 32-bit program, flags %#x: %#x, want %#x", c.nr, c.flags, got, c.want)
 		}
-		if got := verdict(t, prog, compatArch, nr, [6]uint64{}); got != want {
-			t.Errorf("call %d of a 32-bit program: %#x, want %#x", nr, got, want)
+	}
+	every, err := Nests{First: 33000, Last: 34023, Pass: pass, Forks: true}.Filter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for arch, nrs := range map[uint32][]uint32{auditArch: append([]uint32{unix.SYS_CLONE}, moreForks...), compatArch: {2, 190, compatClone}} {
+		for _, nr := range nrs {
+			if got := verdict(t, every, arch, nr, [6]uint64{uint64(unix.SIGCHLD)}); got != unix.SECCOMP_RET_USER_NOTIF {
+				t.Errorf("fork by call %d of %#x: %#x", nr, arch, got)
+			}
 		}
 	}
 	if otherNumbers != 0 {

@@ -1,6 +1,7 @@
 package nest
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -74,6 +75,39 @@ func (s *server) fork(n *intercept.Notification) {
 				n.Fail(syscall.EAGAIN)
 			}
 		}()
+	}
+}
+
+// settle freezes the jobs while numbers are scarce, and has them go on.
+func (s *server) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	scarce := s.numbers.scarce()
+	for _, j := range s.jobs {
+		if j.held.frozen != scarce {
+			j.held.freeze(scarce)
+		}
+	}
+}
+
+// strays ends the processes that have numbers of nobody's block, which may be those of others.
+func (s *server) strays() {
+	d, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", s.numbers.proc))
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	all, _ := d.Readdirnames(-1)
+	s.mu.Lock() // held across clone: no job has a number that is not known
+	defer s.mu.Unlock()
+	for _, name := range all {
+		pid, err := strconv.Atoi(name)
+		if err != nil || pid == 1 || s.byPid[pid] != nil || s.numbers.leased(pid) {
+			continue
+		}
+		if unix.Kill(pid, unix.SIGKILL) == nil {
+			s.log(fmt.Sprintf("no number was left for a process, which got %d: it is killed", pid))
+		}
 	}
 }
 

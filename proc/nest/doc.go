@@ -18,9 +18,10 @@
 // would be orphaned, and the kernel drops SIGTSTP for such.
 //
 // What is guaranteed of numbers. A started process has exactly the number asked for, or Start fails with EEXIST. The number of every
-// descendant, processes and threads, lies in [PidFirst, PidLast], however fast they fork: each fork is notified and counted before
-// the kernel carries it out (numbers; while there are plenty left, by a bare thread, sys.Turnstile), which would otherwise wrap to 300 past the end of the block, silently. A nest that uses more than half
-// of its numbers asks for another block (Config.More). When all are in use, fork waits for that, or fails with EAGAIN. What nobody can count are the kernel's own threads for io_uring; some numbers are left over for them.
+// descendant, processes and threads, lies in [PidFirst, PidLast] or another block that was leased: past the end the kernel would wrap to 300, silently.
+// Threads are notified and counted before the kernel makes them (numbers; while there are plenty left, by a bare thread, sys.Turnstile);
+// for processes another bare thread (sys.Cursor) sets the next number back in time. A nest that uses more than half of its numbers asks for another
+// block (Config.More), and its jobs are frozen meanwhile. When all are in use, no thread can be made (EAGAIN), and a process with a number from elsewhere is killed at once.
 //
 // What a process is told. One seccomp filter (intercept.Nests) with one listener is on everything in the nest: it is put on one thread
 // of the init, which makes the jobs and does nothing else (maker). The init answers. getppid, getpgrp, getpgid and getsid

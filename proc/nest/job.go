@@ -110,10 +110,12 @@ func (s *server) launch(id uint64, spec Spec, slots []slot, fds []int) (int, err
 	defer done()
 	s.mu.Lock()
 	if ok || spec.Pid != 0 {
+		s.numbers.watch(true)
 		pid, errno = s.maker.clone(p, sys.CloneOptions{Pid: spec.Pid, Cgroup: g.fd, Report: report[1]})
 	}
 	unix.Close(report[1])
 	if errno != 0 {
+		s.numbers.watch(len(s.jobs) > 0)
 		s.mu.Unlock()
 		s.groups.collect(g) // nothing was ever in it
 		if errno == syscall.EEXIST {
@@ -245,6 +247,7 @@ func (s *server) collectLocked(j *job) bool {
 		return false
 	}
 	delete(s.jobs, j.id)
+	s.numbers.watch(len(s.jobs) > 0)
 	if s.leads[j.pid] == j {
 		delete(s.leads, j.pid)
 	}

@@ -24,6 +24,7 @@ type jobGroup struct {
 	name   string
 	fd     int
 	events int  // cgroup.events
+	frozen bool // guarded by server.mu
 	killed bool // by cgroup.kill, after which the kernel kills whatever is cloned into the group
 }
 
@@ -59,6 +60,9 @@ func (g *groups) collect(j *jobGroup) bool {
 	if !j.empty() {
 		return false
 	}
+	if j.frozen {
+		j.freeze(false)
+	}
 	if j.killed {
 		unix.Close(j.fd)
 		unix.Close(j.events)
@@ -75,6 +79,15 @@ func (g *groups) collect(j *jobGroup) bool {
 func (g *groups) kill(j *jobGroup) syscall.Errno {
 	j.killed = true
 	return errnoOf(writeAt(j.fd, "cgroup.kill", "1"))
+}
+
+// freeze stops all processes of a group, or has them go on. One that cannot be frozen goes on.
+func (j *jobGroup) freeze(on bool) {
+	how := "0"
+	if on {
+		how = "1"
+	}
+	j.frozen = writeAt(j.fd, "cgroup.freeze", how) == nil && on
 }
 
 func (j *jobGroup) empty() bool {

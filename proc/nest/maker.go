@@ -35,12 +35,12 @@ type made struct {
 	errno syscall.Errno
 }
 
-// newMaker starts the thread and gives the listener of its filter.
-func newMaker(first, last int) (*maker, *intercept.Listener, error) {
+// newMaker starts the thread and gives the listener of its filter; forks has the making of processes notified too.
+func newMaker(first, last int, forks bool) (*maker, *intercept.Listener, error) {
 	var secret [8]byte
 	_, _ = rand.Read(secret[:]) // it never fails
 	m := &maker{pass: binary.NativeEndian.Uint64(secret[:]), orders: make(chan making)}
-	filter, err := intercept.Nests{First: uint32(first), Last: uint32(last), Pass: m.pass}.Filter()
+	filter, err := intercept.Nests{First: uint32(first), Last: uint32(last), Pass: m.pass, Forks: forks}.Filter()
 	if err != nil {
 		return nil, nil, err
 	}

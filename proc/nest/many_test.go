@@ -3,6 +3,7 @@ package nest
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,5 +99,18 @@ func TestUsage(t *testing.T) {
 	ev := r.event(t)
 	if ev.Kind != Exited || ev.User+ev.System < 10*time.Millisecond || ev.MaxRSS < 100 {
 		t.Errorf("%+v: want the child's CPU time counted", ev)
+	}
+}
+
+// TestInterrupted: a signal that comes when a process is about to fork, and is handled without SA_RESTART, as dash does SIGCHLD, does not
+// fail the fork.
+func TestInterrupted(t *testing.T) {
+	if _, err := exec.LookPath("dash"); err != nil {
+		t.Skip("needs dash")
+	}
+	n := openNest(t, testConfig())
+	r := start(t, n, base("exec dash -c 'i=0; while [ $i -lt 3000 ]; do : | : | :; i=$((i+1)); done; echo over'"))
+	if ws, out := r.end(t); ws != 0 || out != "over\n" {
+		t.Errorf("status %#x: %q", int(ws), out)
 	}
 }

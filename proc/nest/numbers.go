@@ -17,14 +17,23 @@ import (
 // numbers keeps the numbers that the kernel gives out in this pid name space inside the leased blocks.
 //
 // The kernel gives the next free number after the last one, and when there is none up to pid_max it begins again at 300, which is the
-// home's. So the forks are counted. When the next number is set to the first of a block of which n are free, n forks, and no fewer,
-// whatever ends meanwhile, are safe: each takes the lowest free number ahead, of which there were n. Before they are used up it
-// is set back, and the free ones are counted anew. A fork that was let through and may not have its number yet counts twice: among
-// those free, and as one that will take one.
+// home's. When the next number is set to the first of a block of which n are free, n forks, and no fewer, whatever ends meanwhile, are
+// safe: each takes the lowest free number ahead, of which there were n. Before they are used up it is set back.
+//
+// The making of a process cannot be stopped at (intercept.Nests). A process is slow to make, and all that are made share a lock of the kernel's, so
+// that a block lasts for some milliseconds of nothing else: the cursor (sys.Cursor) looks each, and sets the number back in time. While few
+// are free and more are asked for, the jobs are frozen (scarce). If all that were too late, or there are no more, the processes with numbers
+// from outside of the blocks are killed (strays).
+//
+// The threads, which are made faster, are counted: half of what is free when the number is set back is let through for them. A fork that
+// was let through and may not have its number yet counts twice: among those free, and as one that will take one.
 type numbers struct {
 	proc    int // root of /proc
 	next    int // ns_last_pid
-	reserve int // for the threads that the init and the kernel (io_uring) make, which nobody can count
+	reserve int // for the threads that the init and the kernel (io_uring) make, which nobody can count; without cursor
+
+	cursor *sys.Cursor // nil: processes are counted as well
+	few    bool        // no block has half of its numbers free; guarded by mu
 
 	short func(has int) // asks for one more block, of which add tells; nil: there are none
 
@@ -174,6 +183,38 @@ func (n *numbers) passed() {
 	}
 }
 
+// follow has the cursor keep the number in the block, and the free ones counted each time that it goes back. strays is called when numbers
+// outside may have been given out, settle after each count. It returns when the cursor is gone.
+func (n *numbers) follow(c *sys.Cursor, settle, strays func()) {
+	for {
+		said, err := c.Said()
+		if err != nil {
+			return
+		}
+		n.mu.Lock()
+		n.count()
+		n.mu.Unlock()
+		settle()
+		if said == sys.CursorOut {
+			strays()
+		}
+	}
+}
+
+// scarce reports whether whoever forks has to wait for numbers that are on their way.
+func (n *numbers) scarce() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked && n.few
+}
+
+// watch says whether there is anybody who could fork.
+func (n *numbers) watch(on bool) {
+	if n.cursor != nil {
+		n.cursor.Watch(on)
+	}
+}
+
 // turnstile has forks counted before the init wakes up.
 func (n *numbers) turnstile(t *sys.Turnstile) {
 	n.mu.Lock()
@@ -214,6 +255,9 @@ func (n *numbers) count() {
 			n.asked = true
 			go n.short(len(n.blocks))
 		}
+		if n.few = most < (best.last-best.first+1)/2; n.cursor != nil {
+			n.cursor.Range(best.first, best.last, (best.last-best.first)/8+1)
+		}
 		if n.set(best.first) != nil { // it worked at the start
 			return
 		}
@@ -224,7 +268,11 @@ func (n *numbers) count() {
 		}
 		if safe > 0 {
 			// Often enough to ask for more in time, and for the turnstile to remember all.
-			n.let(min(max(safe-n.reserve, (safe+1)/2), size/4+1, maxForks))
+			forks := (safe + 1) / 2
+			if n.cursor == nil {
+				forks = max(forks, safe-n.reserve)
+			}
+			n.let(min(forks, size/4+1, maxForks))
 			return
 		}
 		if most == 0 || try == countTries {
@@ -311,6 +359,6 @@ func (n *numbers) add(first, last int) error {
 		return err
 	}
 	n.blocks = append(n.blocks, block{first, last})
-	n.let(0)
+	n.count()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -61,10 +62,15 @@ int main(int argc, char **argv) {
 				look(c);
 				if (c > 0) held[n++] = c;
 			}
-			pthread_t t;
-			int e = pthread_create(&t, 0, thread, 0);
-			if (e == 0) pthread_join(t, 0);
-			else if (e != EAGAIN) bad = 1;
+			pthread_t t[8];
+			int made = 0, threads = hold ? 1 : 8;
+			for (int k = 0; k < threads; k++) {
+				int e = pthread_create(&t[made], 0, thread, 0);
+				if (e == 0) made++;
+				else if (e == EAGAIN) full = 1;
+				else bad = 1;
+			}
+			while (made > 0) pthread_join(t[--made], 0);
 			while (n > 0) {
 				int st;
 				if (waitpid(held[--n], &st, 0) < 0 || st != 0) bad = 1;
@@ -95,7 +101,8 @@ func compile(t *testing.T, text string) string {
 	return bin
 }
 
-// TestStorm: however fast processes fork, in parallel, none gets a number outside of the block; when the block is full they are told so.
+// TestStorm: however fast processes fork, in parallel, none gets a number outside of a block as homes lease it, and of threads not even if the
+// block is small: when it is full they are told so.
 func TestStorm(t *testing.T) {
 	bin := compile(t, storm)
 	for _, c := range []struct {
@@ -105,8 +112,8 @@ func TestStorm(t *testing.T) {
 		full                  bool // it may be, at times
 	}{
 		{"a block of 1024", 34023, "8", "150", "4", false},
-		{"a small block, mostly in use", 33099, "8", "60", "5", true},
-		{"more than there are", 33063, "8", "3", "40", true},
+		{"threads", 34023, "8", "150", "0", false},
+		{"threads in a small block", 33099, "4", "150", "0", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := testConfig()
@@ -134,29 +141,38 @@ func TestStorm(t *testing.T) {
 // TestGrow: a nest that uses more than half of its numbers asks for another block; forks wait for it when they have to.
 func TestGrow(t *testing.T) {
 	const many = `
-pids = []
+import time
+pids, dead = [], []
 try:
-	for i in range(150):
+	for i in range(700):
 		p = os.fork()
 		if not p: signal.pause()
 		pids.append(p)
+	time.sleep(0.3)
+	dead = [q for q in pids if os.waitpid(q, os.WNOHANG)[0]]
 finally:
 	if p:
-		for q in pids: os.kill(q, 9)
-for p in pids: os.wait()
-print(*pids)`
+		for q in pids:
+			if q not in dead: os.kill(q, 9)
+for q in pids:
+	if q not in dead: os.waitpid(q, 0)
+print(*pids)
+print(*dead)`
 	for _, c := range []struct {
 		name  string
 		block int // size of what is given
-	}{{"another block", 256}, {"small ones", 64}} {
+	}{{"another block", 1024}, {"small ones", 256}, {"none", 0}} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := testConfig()
-			cfg.PidFirst, cfg.PidLast = 33000, 33063
+			cfg.PidFirst, cfg.PidLast = 33000, 33255
 			var asked []int
 			cfg.More = func(_ context.Context, has int) (first, last int, err error) {
-				time.Sleep(5 * time.Millisecond) // over a link
+				time.Sleep(200 * time.Millisecond) // over a link of a busy machine
+				if c.block == 0 {
+					return 0, 0, syscall.EAGAIN
+				}
 				asked = append(asked, has)
-				first = 41000 - 1000*has // below as well as above the last
+				first = 42000 - 2000*has // below as well as above the last
 				return first, first + c.block - 1, nil
 			}
 			n := openNest(t, cfg)
@@ -164,30 +180,26 @@ print(*pids)`
 			if err := n.Close(); err != nil {
 				t.Fatal(err)
 			}
-			seen := map[int]bool{}
-			for f := range strings.FieldsSeq(out) {
-				pid, err := strconv.Atoi(f)
-				in := pid >= 33000 && pid <= 33063
+			ours := func(pid int) bool {
+				in := pid >= 33000 && pid <= 33255
 				for _, has := range asked {
-					in = in || pid >= 41000-1000*has && pid < 41000-1000*has+c.block
+					in = in || pid >= 42000-2000*has && pid < 42000-2000*has+c.block
 				}
-				if err != nil || !in || seen[pid] {
-					t.Errorf("number %s", f)
+				return in
+			}
+			all, killed, _ := strings.Cut(out, "\n")
+			dead := strings.Fields(killed)
+			seen := map[int]bool{}
+			for f := range strings.FieldsSeq(all) {
+				pid, err := strconv.Atoi(f)
+				if err != nil || seen[pid] || ours(pid) == slices.Contains(dead, f) {
+					t.Errorf("number %s, killed %v", f, slices.Contains(dead, f))
 				}
 				seen[pid] = true
 			}
-			if ws != 0 || len(seen) != 150 || len(asked) == 0 || asked[0] != 1 {
-				t.Errorf("status %#x, %d numbers, asked %v: %.500s", int(ws), len(seen), asked, out)
+			if ws != 0 || len(seen) != 700 || c.block > 0 && (len(asked) == 0 || asked[0] != 1 || len(dead) > 0) {
+				t.Errorf("status %#x, %d numbers, %d killed, asked %v: %.500s", int(ws), len(seen), len(dead), asked, out)
 			}
 		})
 	}
-	t.Run("refused", func(t *testing.T) {
-		cfg := testConfig()
-		cfg.PidFirst, cfg.PidLast = 33000, 33063
-		cfg.More = func(context.Context, int) (int, int, error) { return 0, 0, syscall.EAGAIN }
-		n := openNest(t, cfg)
-		if ws, out := start(t, n, python(t, atHome(), many)).end(t); ws == 0 || !strings.Contains(out, "BlockingIOError") {
-			t.Errorf("status %#x: %q", int(ws), out)
-		}
-	})
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // initArg marks the daemon's binary run again as a nest's init.
@@ -108,7 +110,11 @@ func (s *server) setUp(cfg setup) (*tree, error) {
 	if s.numbers, err = newNumbers(t.proc, cfg.PidFirst, cfg.PidLast); err != nil {
 		return nil, err
 	}
-	maker, listener, err := newMaker(cfg.PidFirst, cfg.PidLast)
+	cursor, err := sys.NewCursor(s.numbers.next)
+	if err != nil && !errors.Is(err, syscall.ENOSYS) {
+		return nil, err
+	}
+	maker, listener, err := newMaker(cfg.PidFirst, cfg.PidLast, cursor == nil)
 	if err != nil {
 		return nil, err
 	}
@@ -123,8 +129,12 @@ func (s *server) setUp(cfg setup) (*tree, error) {
 			_ = s.conn.write(e)
 		}
 	}
+	s.numbers.cursor = cursor
 	if stile := listener.CountForks(); stile != nil {
 		s.numbers.turnstile(stile)
+	}
+	if cursor != nil {
+		go s.numbers.follow(cursor, s.settle, s.strays)
 	}
 	go func() { // as long as the init lives
 		if err := listener.Each(context.Background(), s.notified); err != nil {
@@ -200,6 +210,7 @@ func (s *server) serve() {
 			if err := s.numbers.add(int(d.int()), int(d.int())); err != nil {
 				s.log("one more block of numbers: " + err.Error())
 			}
+			s.settle()
 		case msgAnswer:
 			seq, r := d.uint(), result{value: d.int(), errno: syscall.Errno(d.uint()), fd: -1}
 			if len(fds) == 1 {
