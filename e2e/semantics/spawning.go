@@ -2,6 +2,7 @@ package semantics
 
 // spawning: the libraries and tools by which programs start others.
 var spawning = map[string]Case{
+	"dash/pipelines whose parts end at once": dash(Whole, `i=0; while [ $i -lt 500 ]; do : | : | :; i=$((i+1)); done; echo $i`),
 	"python/subprocess": python(Parent, `
 say(subprocess.check_output(["/bin/sh", "-c", "seq 1 10 | tail -n 1"])); say(subprocess.call(["/bin/sh", "-c", "exit 4"])); say(subprocess.run("echo $0; exit 3", shell=True, stdout=subprocess.PIPE))
 try: subprocess.check_call(["/bin/false"])
