@@ -149,7 +149,7 @@ t.line("exit"); say(wait(t.p.pid))
 `),
 	"terminal/ghosts as jobs: pipelines": tty(`
 t = shell(RUN + ["` + toolDir + `/bin/spread-bash", "--norc", "--noediting", "-i"])
-t.line("python3 -S -c 'from kid import *; trace(); [(say(i), time.sleep(0.01)) for i in range(100000)]' | python3 -S -c 'from kid import *; trace(); signal.signal(18, lambda n, f: os.write(2, b\"go\" b\"es on\\n\")); sys.stdin.readline(); os.write(2, b\"u\" b\"p\\n\"); sys.stdin.read()'"); t.look("up")
+t.line("python3 -S -c 'from kid import *; trace(); [(say(i), time.sleep(0.01)) for i in range(100000)]' | python3 -S -c 'from kid import *; trace(); signal.signal(18, lambda n, f: os.write(2, b\"go\" b\"es on\\n\")); sys.stdin.readline(); os.write(2, b\"u\" b\"p\\n\"); [0 for d in iter(lambda: os.read(0, 4096), b\"\")]'"); t.look("up")
 t.typed("\x1a"); t.look("Stopped"); t.look("PROMPT> "); say(ask(t, "jobs -s | wc -l")); t.line("fg >/dev/null"); t.look("goes on"); t.typed("\x03"); t.look("PROMPT> "); say(ask(t, "echo ${PIPESTATUS[@]}")); t.line("exit"); say(wait(t.p.pid))
 `),
 	"terminal/tcsetpgrp": tty(`
