@@ -348,7 +348,7 @@ func (n *node) lastClosed() {
 			w.cred, w.token = nil, false
 			w.active.Store(false)
 		} else if w.token {
-			n.fs.held.add(n) // Flush gives the token back
+			n.fs.held.add(n, !w.clean()) // Flush gives the token back
 		}
 		w.mu.Unlock()
 	}

@@ -9,19 +9,52 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
-// heldSet is the files that have something to send.
+// heldSet is the files that have something to send, or a token to give back.
 type heldSet struct {
 	mu    sync.Mutex
-	nodes map[*node]struct{}
+	nodes map[*node]time.Time // since when there is something to send; zero: there is nothing
 	bytes atomic.Int64
+	some  chan struct{} // has one when there may be something to send
 }
 
-func (s *heldSet) add(n *node) {
+func (s *heldSet) init() {
+	s.nodes, s.some = make(map[*node]time.Time), make(chan struct{}, 1)
+}
+
+// add puts a file in, if it is not there. Something says that there is something to send.
+func (s *heldSet) add(n *node, something bool) {
 	s.mu.Lock()
-	s.nodes[n] = struct{}{}
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	old, ok := s.nodes[n]
+	switch {
+	case something && old.IsZero():
+		s.nodes[n] = time.Now()
+		select {
+		case s.some <- struct{}{}:
+		default:
+		}
+	case !ok:
+		s.nodes[n] = time.Time{}
+	}
+}
+
+// due gives the files that have had something to send since before, and since when the oldest of the others has, zero if there is none.
+func (s *heldSet) due(before time.Time) (list []*node, oldest time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n, since := range s.nodes {
+		switch {
+		case since.IsZero():
+		case since.Before(before):
+			list = append(list, n)
+		case oldest.IsZero() || since.Before(oldest):
+			oldest = since
+		}
+	}
+	return list, oldest
 }
 
 func (s *heldSet) del(n *node) {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -32,6 +33,7 @@ type MountConfig struct {
 	NoOpen  bool                                      // for trees that are mostly read: open and close never leave the kernel
 	Subtree string                                    // the part of the home's tree to mount; default "/"
 	Keep    []string                                  // names in the root that others mount on: they are taken to stay what they are
+	Hold    time.Duration                             // how long writes are held back before they go home by themselves; default 5 s
 	Log     *slog.Logger                              // default: none
 
 	bounds bounds // tests have narrower ones
@@ -72,6 +74,9 @@ func NewMount(ctx context.Context, cfg MountConfig) (*Mount, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Hold <= 0 {
+		cfg.Hold = holdTime
+	}
 	m := &Mount{cfg: cfg, log: cfg.Log, num: mountNumbers.Add(1)}
 	m.bounds = cfg.bounds
 	if m.bounds == (bounds{}) {
@@ -109,7 +114,8 @@ func NewMount(ctx context.Context, cfg MountConfig) (*Mount, error) {
 		dev.close()
 		return fail(err)
 	}
-	m.bg.Add(3)
+	m.bg.Add(4)
+	go func() { defer m.bg.Done(); m.writeBack() }()
 	go func() { defer m.bg.Done(); m.srv.Serve() }()
 	go func() { defer m.bg.Done(); m.apply() }()
 	go func() { defer m.bg.Done(); m.follow() }()

@@ -76,7 +76,7 @@ func newRawFS(m *Mount) *rawFS {
 		fifos: make(map[uint64]uint64),
 	}
 	fs.cache.clear()
-	fs.held.nodes = make(map[*node]struct{})
+	fs.held.init()
 	fs.creds.byPid = make(map[credKey]credEntry)
 	fs.ships.init()
 	fs.own.all = make(map[string]ownFifo)

@@ -100,7 +100,7 @@ func (n *node) cut(size int64, cred *fspb.Cred) *fspb.Attr {
 		clear(w.whole[old:])
 	}
 	w.lo, w.hi = 0, size
-	n.fs.held.add(n)
+	n.fs.held.add(n, true)
 	return w.over(w.attr)
 }
 

@@ -52,7 +52,7 @@ func stressTime(t *testing.T) (time.Duration, uint64) {
 // TestStress has programs on mounts and at home do at random what programs do to files, while files are flushed and recalled and
 // connections break, and compares whatever they see with what they must.
 func TestStress(t *testing.T) {
-	narrow := func(c *netfs.MountConfig) { c.Narrow(9000, 30000, 100000) }
+	narrow := func(c *netfs.MountConfig) { c.Narrow(9000, 30000, 100000); c.Hold = 3 * time.Millisecond }
 	noOpen := func(c *netfs.MountConfig) { c.NoOpen = true }
 	for _, c := range []struct {
 		name   string
@@ -64,11 +64,12 @@ func TestStress(t *testing.T) {
 		{"one mount", roots["plain"], []string{"full"}, nil, false},
 		{"narrow bounds", roots["plain"], []string{"full"}, []func(*netfs.MountConfig){narrow}, false},
 		{"little room", func(t *testing.T) string { return tmpfs(t, "size=200m") }, []string{"full"}, nil, false},
+		{"soon home", roots["plain"], []string{"full", "full"}, []func(*netfs.MountConfig){hold(2 * time.Millisecond)}, false},
 		{"overlay", roots["overlay with handles"], []string{"full"}, nil, false},
 		{"no opens", roots["plain"], []string{"noopen"}, nil, false},
 		{"two hosts", roots["plain"], []string{"full", "full"}, nil, false},
 		{"three mounts", roots["plain"], []string{"full", "full", "noopen"}, []func(*netfs.MountConfig){narrow}, false},
-		{"broken connections", roots["plain"], []string{"full"}, nil, true},
+		{"broken connections", roots["plain"], []string{"full"}, []func(*netfs.MountConfig){hold(4 * time.Millisecond)}, true},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 			long, seed := stressTime(t)

@@ -94,7 +94,7 @@ func (n *node) write(uid uint32, off int64, data []byte, flags uint32, cred *fsp
 		if e != 0 {
 			return e
 		}
-		n.grantedLocked(res, since, false)
+		n.grantedLocked(res, since, w.clean() && res.GetEntry().GetAttr().GetSize() == 0)
 		if !w.token { // taken away at once: somebody else wants it more
 			_, e := n.callWrite(off, data, 0, 0)
 			return e
@@ -113,7 +113,7 @@ func (n *node) write(uid uint32, off int64, data []byte, flags uint32, cred *fsp
 		}
 	}
 	w.stamp = nowAt(n.fs.m) // and not before what was held is sent, with which the stamp goes
-	n.fs.held.add(n)
+	n.fs.held.add(n, true)
 	if w.known {
 		if grow := end - int64(len(w.whole)); grow > 0 {
 			n.fs.held.bytes.Add(grow)
@@ -230,30 +230,38 @@ func (n *node) sendLocked(flags uint32) syscall.Errno {
 		return 0
 	}
 	for {
-		data, off := w.run, w.runOff
-		if w.known {
-			data, off = w.whole[w.lo:w.hi], w.lo
-		}
-		f, stamp := flags, w.stamp
-		if len(data) > maxData {
-			data = data[:maxData]
-			f, stamp = f&^writeDone, 0
-		}
-		_, e := n.callWrite(off, data, f, stamp) // an empty one too, if all that is to be told is when the file was cut
-		if e == syscall.EHOSTDOWN {
-			return syscall.EHOSTDOWN
-		}
-		w.sent(int64(len(data)), e != 0)
-		if w.clean() {
-			n.fs.held.del(n)
-			if e == syscall.ESTALE {
-				// The file was removed while its bytes were on the way: nobody can read them any more, and a program that
-				// writes to a removed file is told of no error.
-				return 0
-			}
+		if e := n.sendPiece(flags, maxData); e != 0 || w.clean() {
 			return e
 		}
 	}
+}
+
+// sendPiece sends up to size bytes of what is held.
+func (n *node) sendPiece(flags uint32, size int) syscall.Errno {
+	w := &n.w
+	data, off := w.run, w.runOff
+	if w.known {
+		data, off = w.whole[w.lo:w.hi], w.lo
+	}
+	stamp := w.stamp
+	if len(data) > size {
+		data = data[:size]
+		flags, stamp = flags&^writeDone, 0
+	}
+	_, e := n.callWrite(off, data, flags, stamp) // an empty one too, if all that is to be told is when the file was cut
+	if e == syscall.EHOSTDOWN {
+		return e
+	}
+	w.sent(int64(len(data)), e != 0)
+	if w.clean() {
+		n.fs.held.del(n)
+	}
+	if e == syscall.ESTALE {
+		// The file was removed while its bytes were on the way: nobody can read them any more, and a program that
+		// writes to a removed file is told of no error.
+		return 0
+	}
+	return e
 }
 
 // clean reports whether the home has everything.
@@ -310,7 +318,7 @@ func (fs *rawFS) recall(id string) {
 		if e != syscall.EHOSTDOWN {
 			w.err = e
 		}
-		fs.held.add(n) // so that Flush finds it
+		fs.held.add(n, !w.clean()) // so that Flush finds it
 		fs.m.log.Warn("what was written here could not be handed over", "file", n.name(), "err", e)
 	}
 	w.keepRun(n)
