@@ -73,6 +73,7 @@ type home struct {
 	tree        Tree
 	nest        *nest.Nest
 	left        map[uint64][]*nest.Process // by session: ended jobs with descendants that live; guarded by Helper.mu
+	over        []uint64                   // sessions that have ended, the latest last; guarded likewise
 }
 
 // NewHelper makes the helper's end.
@@ -196,7 +197,8 @@ func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jo
 	}()
 	// The end of ctx kills the job; its events still come, and the last of them ends the loop, so that nothing is left
 	// when this returns.
-	defer context.AfterFunc(ctx, func() { h.kill(p) })()
+	disarm := context.AfterFunc(ctx, func() { h.kill(p) })
+	defer disarm()
 	for ev := range p.Events() {
 		switch ev.Kind {
 		case nest.Stopped:
@@ -206,10 +208,16 @@ func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jo
 		case nest.Regrouped:
 			_ = send(&jobspb.Event{Kind: jobspb.Event_REGROUPED, Pgid: uint32(ev.Group), Session: ev.Session})
 		case nest.Exited:
+			last := h.ended(ctx, hm, set, ev)
 			if ev.Left {
 				h.leave(hm, x.Session, p) // before the home can know of the end, and end the session
 			}
-			_ = send(h.ended(ctx, hm, set, ev)) // a home that is gone needs no status
+			// The home closes the stream as soon as it has this, which is no order to kill what is left.
+			stop()
+			disarm()
+			if err := send(last); err != nil && ev.Left {
+				h.kill(p) // the session, or the home, is gone
+			}
 			return nil
 		case nest.Lost:
 			h.forget(r.From.Number, hm)

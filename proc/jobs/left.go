@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,14 +24,23 @@ const (
 	leaseTime = 5 * time.Second
 )
 
-// leave keeps a job whose process has ended and whose descendants have not.
+// rememberOver is how many ended sessions of a home a helper remembers. Their jobs end within seconds of them.
+const rememberOver = 1000
+
+// leave keeps a job whose process has ended and whose descendants have not, until its session ends.
 func (h *Helper) leave(hm *home, session uint64, p *nest.Process) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if hm.left == nil {
-		hm.left = map[uint64][]*nest.Process{}
+	over := slices.Contains(hm.over, session)
+	if !over {
+		if hm.left == nil {
+			hm.left = map[uint64][]*nest.Process{}
+		}
+		hm.left[session] = append(hm.left[session], p)
 	}
-	hm.left[session] = append(hm.left[session], p)
+	h.mu.Unlock()
+	if over {
+		h.kill(p)
+	}
 }
 
 func (h *Helper) serveEnd(_ context.Context, r *link.Request) (link.Reply, error) {
@@ -43,6 +53,9 @@ func (h *Helper) serveEnd(_ context.Context, r *link.Request) (link.Reply, error
 	if hm := h.homes[r.From.Number]; hm != nil && hm.incarnation == r.From.Incarnation {
 		left = hm.left[session]
 		delete(hm.left, session)
+		if hm.over = append(hm.over, session); len(hm.over) > rememberOver {
+			hm.over = slices.Delete(hm.over, 0, 1)
+		}
 	}
 	h.mu.Unlock()
 	for _, p := range left {
