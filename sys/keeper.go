@@ -31,7 +31,7 @@ type Kept struct {
 // KeeperNote is one record of the Note pipe.
 type KeeperNote struct {
 	Kind   int32 // one of the Keeper constants
-	Pid    int32 // of the command
+	Pid    int32 // of the command; of KeeperWitness: of the witness
 	Status int32 // wait status; the errno of KeeperFailed; the signal of KeeperSignal
 	Step   int32 // of KeeperFailed: which call failed; of KeeperSignal: si_code
 }
@@ -44,7 +44,8 @@ const (
 	KeeperStarted = 1 // the command's process exists
 	KeeperFailed  = 2 // it could not be made, or its filter or exec failed
 	KeeperStatus  = 3 // the command ended, stopped or continued
-	KeeperSignal  = 4 // the keeper got a signal, which therefore went to the whole process group
+	KeeperSignal  = 4 // the witness got a signal, which therefore went to the whole process group
+	KeeperWitness = 5 // the witness exists; the first of all notes
 )
 
 // Steps of KeeperFailed.
@@ -87,11 +88,12 @@ type kept struct {
 	act         [4]uint64
 	status      int32
 	cmd         int
+	witness     int
 	listenFlags [2]uintptr
 	counts      *SignalCounts
 }
 
-// SignalCounts says how often the keeper got each signal. It is memory that keeper and supervisor share.
+// SignalCounts says how often the witness got each signal. It is memory that witness and supervisor share.
 type SignalCounts struct {
 	n *[65]uint32 // by signal; SIGCHLD is not counted
 	b []byte
@@ -111,11 +113,14 @@ func (c *SignalCounts) Of(sig int) uint32 { return atomic.LoadUint32(&c.n[sig]) 
 // Close gives the memory back; no other method may be called any more.
 func (c *SignalCounts) Close() error { return unix.Munmap(c.b) }
 
-// StartKept forks a keeper, a subreaper that blocks all signals, and lets it fork the command under the filter. It returns the
-// keeper's pid and pidfd, and the signals that it will get. Neither child execs on the way, so this costs two forks and no start of a program.
+// StartKept forks a keeper, a subreaper that blocks all signals, and lets it fork a witness and the command under the filter. It returns the
+// keeper's pid and pidfd, and the signals that the witness will get. None of them execs on the way, so this costs three forks and no start of a program.
 //
-// The keeper runs the loop in keep below without the Go runtime: no allocation, no stack growth, no other
-// thread. It closes every descriptor but its own.
+// The witness stays in the caller's process group, and lives as long as the keeper. The keeper leads a session of its own: what kills the group
+// kills the caller with it, and somebody has to be left who kills all the others.
+//
+// Both run the loops below without the Go runtime: no allocation, no stack growth, no other
+// thread. They close every descriptor but their own.
 func StartKept(k *Kept) (pid, pidfd int, counts *SignalCounts, err error) {
 	p, err := prepare(k)
 	if err != nil {
@@ -192,9 +197,22 @@ func keep(p *kept) {
 		exit(1)
 	}
 	if n == 0 {
+		watch(p)
+	}
+	p.witness = int(n)
+	p.cmd = p.witness
+	tell(p, KeeperWitness, 0, 0)
+	p.cmd = 0
+	n, _, e = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	if e != 0 {
+		tell(p, KeeperFailed, int32(e), StepFork)
+		exit(1)
+	}
+	if n == 0 {
 		command(p)
 	}
 	p.cmd = int(n)
+	syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0) // now that both are in the caller's group
 	tell(p, KeeperStarted, 0, 0)
 	signals, _, e := syscall.RawSyscall6(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&p.all)), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK, 0, 0)
 	if e != 0 {
@@ -226,21 +244,53 @@ func keep(p *kept) {
 				if n != 128 {
 					break
 				}
-				if p.info[0] != int32(unix.SIGCHLD) {
-					if sig := p.info[0]; sig > 0 && sig < int32(len(p.counts.n)) {
-						p.counts.n[sig]++
-					}
-					tell(p, KeeperSignal, p.info[0], p.info[2])
-				}
 			}
 		}
 		if p.poll[0].Revents != 0 {
+			syscall.RawSyscall(unix.SYS_KILL, uintptr(p.witness), uintptr(unix.SIGKILL), 0)
+			syscall.RawSyscall6(unix.SYS_WAIT4, uintptr(p.witness), 0, unix.WALL, 0, 0, 0)
 			if !reap(p) {
 				exit(0)
 			}
 			syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(p.self)), uintptr(unsafe.Pointer(&p.killer[0])), uintptr(unsafe.Pointer(&p.env[0])))
 			exit(1)
 		}
+	}
+}
+
+// watch is the witness's whole life: it tells and counts what its group gets.
+//
+//go:norace
+//go:nosplit
+func watch(p *kept) {
+	keeper, _, _ := syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0)
+	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+	if now, _, _ := syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0); now != keeper {
+		exit(1)
+	}
+	signals, _, e := syscall.RawSyscall6(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&p.all)), 8, unix.SFD_CLOEXEC, 0, 0)
+	if e != 0 {
+		exit(1)
+	}
+	low, high := uintptr(p.note), signals
+	if low > high {
+		low, high = high, low
+	}
+	closeRange(0, low)
+	closeRange(low+1, high)
+	closeRange(high+1, 1<<31)
+	for {
+		n, _, e := syscall.RawSyscall(unix.SYS_READ, signals, uintptr(unsafe.Pointer(&p.info[0])), 128)
+		if e != 0 && e != unix.EINTR {
+			exit(1)
+		}
+		if e != 0 || n != 128 {
+			continue
+		}
+		if sig := p.info[0]; sig > 0 && sig < int32(len(p.counts.n)) {
+			p.counts.n[sig]++
+		}
+		tell(p, KeeperSignal, p.info[0], p.info[2])
 	}
 }
 

@@ -4,7 +4,9 @@
 // The tree of processes:
 //
 //	run      front and supervisor; a subreaper, in case the keeper dies
-//	└ keeper a subreaper that does nothing but wait (sys.StartKept); a pipe tells it when run dies
+//	└ keeper a subreaper that does nothing but wait (sys.StartKept); a pipe tells it when run dies. It leads a session of its own,
+//	  |      so that it outlives a SIGKILL of run's process group
+//	  ├ witness in run's group: counts what that gets, and does nothing else
 //	  └ CMD  under the filter, as all of its descendants; ghosts stand among them
 //
 // Whichever of run and keeper is left kills every descendant, again and again until there is none. What runs
@@ -23,7 +25,7 @@
 // The session ends when CMD has ended and every job it had elsewhere has. What CMD left in the background at home is
 // killed then: nobody would answer its calls any more.
 //
-// A signal to a ghost was for it alone or for all of its group. Which, the keeper tells, which is in the run's group (witness), and for
+// A signal to a ghost was for it alone or for all of its group. Which, the witness tells, which is in the run's group, and for
 // other groups the filter, which shows us every kill of a group that the session's own processes make.
 //
 // A call about a process of another host, or one that changes a ghost's settings, is carried out by the daemon (package calls). It is told no more

@@ -13,13 +13,13 @@ import (
 )
 
 // witness tells whether a signal was sent to the whole process group of the run. A ghost cannot: to it a signal is a signal. The
-// keeper is in that group too, blocks every signal and counts what it gets, and nobody sends to it alone.
+// keeper's first child is in that group too, blocks every signal and counts what it gets, and nobody sends to it alone.
 type witness struct {
 	pid    int
 	counts *sys.SignalCounts
 }
 
-// settleTimeout bounds the wait for the keeper to count what it has got, which takes it microseconds.
+// settleTimeout bounds the wait for the witness to count what it has got, which takes it microseconds.
 const settleTimeout = 100 * time.Millisecond
 
 // count says how often the group got the signal, with one that a ghost got just now.

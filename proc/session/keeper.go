@@ -56,6 +56,7 @@ type keeper struct {
 	pid      int
 	pidfd    *os.File
 	command  int // CMD's pid
+	witness  int // its pid
 	listener *os.File
 	life     *os.File // closing it ends the keeper and all below it
 	notes    *os.File
@@ -118,6 +119,10 @@ func startKeeper(path string, argv, env []string, before []*sys.Call) (k *keeper
 // receive waits for CMD's pid and listener.
 func (k *keeper) receive(sock int) error {
 	n, err := k.note()
+	if err == nil && n.Kind == sys.KeeperWitness {
+		k.witness = int(n.Pid)
+		n, err = k.fate()
+	}
 	if err != nil {
 		return fmt.Errorf("the keeper died: %w", err)
 	}
@@ -142,7 +147,7 @@ func (k *keeper) receive(sock int) error {
 			return fmt.Errorf("listener: %w", err)
 		}
 		if len(msgs) == 0 { // the command died before it could send it
-			n, err := k.note()
+			n, err := k.fate()
 			if err != nil {
 				return fmt.Errorf("the keeper died: %w", err)
 			}
@@ -154,6 +159,15 @@ func (k *keeper) receive(sock int) error {
 		}
 		k.listener = os.NewFile(uintptr(fds[0]), "seccomp")
 		return nil
+	}
+}
+
+// fate reads the next note that is about the command: the group may get signals at any time.
+func (k *keeper) fate() (sys.KeeperNote, error) {
+	for {
+		if n, err := k.note(); err != nil || n.Kind != sys.KeeperSignal {
+			return n, err
+		}
 	}
 }
 

@@ -113,7 +113,7 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 	defer cancel()
 	s := newSupervisor(ctx, cfg, rules, report, d)
 	s.keeper, s.command = k.pid, k.command
-	s.witness = witness{k.pid, k.counts}
+	s.witness = witness{k.witness, k.counts}
 	s.spreaders[k.pid] = &spreader{image: "onehost"}
 	l := intercept.NewListener(k.listener)
 	s.gate = l.Guard(rules.SpreaderNames(), k.command)

@@ -173,7 +173,7 @@ func parentOf(t *testing.T, pid int) int {
 	return st.ppid
 }
 
-// TestKillRun: whoever of run and keeper is killed, nothing of the session is left.
+// TestKillRun: whoever of run and keeper is killed, or all of run's process group, nothing of the session is left.
 func TestKillRun(t *testing.T) {
 	need(t, "make")
 	dir := t.TempDir()
@@ -181,17 +181,20 @@ func TestKillRun(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Makefile"), []byte(mk), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, who := range []string{"run", "keeper"} {
+	for _, who := range []string{"run", "keeper", "group"} {
 		t.Run(who, func(t *testing.T) {
 			f := newFake(t)
 			f.set(false, "job")
 			cmd, wait := f.start(t, 2, "make", "-j8", "-C", dir)
 			run := cmd.Process.Pid
-			eventually(t, "the whole tree", func() bool { return len(descendants(run)) >= 9 })
+			eventually(t, "the whole tree", func() bool { return len(descendants(run)) >= 10 })
 			tree := descendants(run)
 			victim := run
 			if who == "keeper" {
 				victim = tree[0]
+			}
+			if who == "group" { // as `kill -9 %1` of a shell does
+				victim = -run
 			}
 			began := time.Now()
 			if err := unix.Kill(victim, unix.SIGKILL); err != nil {
