@@ -254,9 +254,10 @@ func Clone(p *Program, o CloneOptions) (int, syscall.Errno) {
 		return 0, syscall.EINVAL
 	}
 	ca := &cloneArgs{flags: unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
-	tid := new(int32)
 	if o.Pid != 0 {
+		tid := new(int32)
 		*tid = int32(o.Pid)
+		p.keep = append(p.keep, tid) // in a place that does not move: on this stack it would not be
 		ca.setTid, ca.setTidSize = uint64(uintptr(unsafe.Pointer(tid))), 1
 	}
 	if o.Cgroup >= 0 {
@@ -270,22 +271,21 @@ func Clone(p *Program, o CloneOptions) (int, syscall.Errno) {
 	p.report = uintptr(o.Report)
 	pid, errno := cloneAndRun(ca, p, uintptr(o.Pass))
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
-	runtime.KeepAlive(tid)
 	runtime.KeepAlive(ca)
 	return int(pid), errno
 }
 
+// numberOne has an address that does not change, as a variable on a stack's may.
+var numberOne int32 = 1
+
 // AwaitNumbers returns when whoever was in the middle of getting a process number, by a fork, when it was called has got it. The kernel gives
 // numbers under one lock, which it takes even to find that number 1 is in use. It needs the capability to choose numbers.
 func AwaitNumbers() error {
-	one := new(int32)
-	*one = 1
 	ca := &cloneArgs{
 		flags:  unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM,
-		setTid: uint64(uintptr(unsafe.Pointer(one))), setTidSize: 1,
+		setTid: uint64(uintptr(unsafe.Pointer(&numberOne))), setTidSize: 1,
 	}
 	_, _, errno := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(ca)), unsafe.Sizeof(*ca), 0)
-	runtime.KeepAlive(one)
 	if errno == syscall.EEXIST {
 		return nil
 	}
