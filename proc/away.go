@@ -1,9 +1,14 @@
 package proc
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
+	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Away is a job of this home that is elsewhere. Its family is its ghost's: those are the real ones, of which the nest has only a picture; and
@@ -14,13 +19,42 @@ type Away struct {
 	Ghost *Local
 }
 
-// Signal implements Process. A job that has just ended still has its ghost, which is as a process that nobody has waited for yet.
+// Signal implements Process. A job that has just ended still has its ghost, which is as a process that nobody has waited for yet. A ghost that
+// is stopped passes a SIGCONT on. It may have been stopped itself, by a SIGSTOP of which its job is still to hear: one
+// that came to the job first would continue nobody, and the stop that follows would last.
 func (a *Away) Signal(ctx context.Context, who *Caller, s Signal) error {
+	if s.Number == int(unix.SIGCONT) && a.Ghost.Stopped() {
+		return a.Ghost.Signal(ctx, who, s)
+	}
 	err := a.Remote.Signal(ctx, who, s)
 	if errors.Is(err, syscall.ESRCH) {
 		return a.Ghost.Signal(ctx, who, s)
 	}
 	return err
+}
+
+// Stopped reports whether a process is stopped by a signal of job control, or about to be by SIGSTOP.
+func (l *Local) Stopped() bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(l.number()) + "/status")
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(b) {
+		key, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimSpace(value)
+		switch string(key) {
+		case "State":
+			if bytes.HasPrefix(value, []byte("T")) {
+				return true
+			}
+		case "SigPnd", "ShdPnd":
+			set, err := strconv.ParseUint(string(value), 16, 64)
+			if err == nil && set&(1<<(unix.SIGSTOP-1)) != 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Wait implements Process.

@@ -20,7 +20,10 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/onehost/onehost/link"
 	"github.com/onehost/onehost/names"
@@ -200,6 +203,9 @@ func (g *group) Signal(ctx context.Context, who *proc.Caller, sig proc.Signal) e
 		return g.s.signalAll(ctx, who, sig.Number)
 	}
 	told := g.apart()
+	if sig.Number == int(unix.SIGCONT) { // stopped ghosts pass it on, see proc.Away
+		told = slices.DeleteFunc(told, func(j jobs.AwayJob) bool { return proc.Here(j.Pid).Stopped() })
+	}
 	if len(told) == 0 || sig.Number == 0 {
 		return g.Local.Signal(ctx, who, sig)
 	}
