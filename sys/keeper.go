@@ -32,8 +32,8 @@ type Kept struct {
 type KeeperNote struct {
 	Kind   int32 // one of the Keeper constants
 	Pid    int32 // of the command; of KeeperWitness: of the witness
-	Status int32 // wait status; the errno of KeeperFailed; the signal of KeeperSignal
-	Step   int32 // of KeeperFailed: which call failed; of KeeperSignal: si_code
+	Status int32 // wait status; the errno of KeeperFailed
+	Step   int32 // of KeeperFailed: which call failed
 }
 
 // KeeperNoteSize is the size of a KeeperNote in bytes.
@@ -44,8 +44,7 @@ const (
 	KeeperStarted = 1 // the command's process exists
 	KeeperFailed  = 2 // it could not be made, or its filter or exec failed
 	KeeperStatus  = 3 // the command ended, stopped or continued
-	KeeperSignal  = 4 // the witness got a signal, which therefore went to the whole process group
-	KeeperWitness = 5 // the witness exists; the first of all notes
+	KeeperWitness = 4 // the witness exists; the first of all notes
 )
 
 // Steps of KeeperFailed.
@@ -258,7 +257,7 @@ func keep(p *kept) {
 	}
 }
 
-// watch is the witness's whole life: it tells and counts what its group gets.
+// watch is the witness's whole life: it counts what its group gets.
 //
 //go:norace
 //go:nosplit
@@ -272,13 +271,8 @@ func watch(p *kept) {
 	if e != 0 {
 		exit(1)
 	}
-	low, high := uintptr(p.note), signals
-	if low > high {
-		low, high = high, low
-	}
-	closeRange(0, low)
-	closeRange(low+1, high)
-	closeRange(high+1, 1<<31)
+	closeRange(0, signals)
+	closeRange(signals+1, 1<<31)
 	for {
 		n, _, e := syscall.RawSyscall(unix.SYS_READ, signals, uintptr(unsafe.Pointer(&p.info[0])), 128)
 		if e != 0 && e != unix.EINTR {
@@ -290,7 +284,6 @@ func watch(p *kept) {
 		if sig := p.info[0]; sig > 0 && sig < int32(len(p.counts.n)) {
 			p.counts.n[sig]++
 		}
-		tell(p, KeeperSignal, p.info[0], p.info[2])
 	}
 }
 
@@ -320,10 +313,7 @@ func reap(p *kept) bool {
 //go:nosplit
 func tell(p *kept, kind, status, step int32) {
 	p.rec = KeeperNote{Kind: kind, Pid: int32(p.cmd), Status: status, Step: step}
-	_, _, e := syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.note), uintptr(unsafe.Pointer(&p.rec)), unsafe.Sizeof(p.rec))
-	if e == unix.EPIPE { // nobody reads any more; one more write would bring one more SIGPIPE to tell of, and so on for ever
-		p.note = -1
-	}
+	syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.note), uintptr(unsafe.Pointer(&p.rec)), unsafe.Sizeof(p.rec))
 }
 
 //go:norace

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,21 +20,58 @@ type witness struct {
 	counts *sys.SignalCounts
 }
 
-// settleTimeout bounds the wait for the witness to count what it has got, which takes it microseconds.
-const settleTimeout = 100 * time.Millisecond
+// settleTimeout bounds the wait for the witness to count what it has got, which takes it microseconds once it has a CPU.
+const settleTimeout = 2 * time.Second
 
 // count says how often the group got the signal, with one that a ghost got just now.
 func (w *witness) count(sig int) uint32 {
 	sys.AwaitGroupKills()
 	for end := time.Now().Add(settleTimeout); ; time.Sleep(100 * time.Microsecond) {
 		state, pending := signalState(w.pid, sig)
+		late := time.Now().After(end)
 		switch {
-		case state == 'T' && pending: // counted when it is continued
+		case pending && (state == 'T' || late): // counted when it is continued
 			return w.counts.Of(sig) + 1
-		case state != 'R' || time.Now().After(end): // it sleeps only when it has counted all
+		case state != 'R' || late: // it sleeps only when it has counted all
 			return w.counts.Of(sig)
 		}
 	}
+}
+
+// groupSignals tells of the signals that run gets which went to all of its group.
+type groupSignals struct {
+	witness interface{ count(sig int) uint32 }
+	of      map[syscall.Signal]*toAll
+}
+
+// toAll is what is known of one signal.
+type toAll struct {
+	counted uint32    // by the witness, when run got one last
+	owed    uint32    // of them run has not got its own yet, if two did not become one on the way
+	at      time.Time // when that was
+}
+
+// owedTime is how long after another one of the group run may still get its own.
+const owedTime = time.Second
+
+// took reports whether the signal that run has just got went to its whole group. To the witness the kernel sent it in the same stroke.
+func (g *groupSignals) took(sig syscall.Signal) bool {
+	t := g.of[sig]
+	if t == nil {
+		t = &toAll{}
+		g.of[sig] = t
+	}
+	if time.Since(t.at) > owedTime {
+		t.owed = 0
+	}
+	n := g.witness.count(int(sig))
+	t.owed += n - t.counted
+	t.counted, t.at = n, time.Now()
+	if t.owed == 0 {
+		return false
+	}
+	t.owed--
+	return true
 }
 
 // signalState reads the state of a process and whether the signal waits for it; 0 if it is gone.

@@ -1,9 +1,13 @@
 package session
 
 import (
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -95,4 +99,59 @@ for line in sys.stdin:
 			}
 		}
 	}
+}
+
+// TestGroupSignalOnce: what goes to all of run's group reaches its command once, and what goes to run alone as well, however late the
+// witness is.
+func TestGroupSignalOnce(t *testing.T) {
+	need(t, "python3")
+	f := newFake(t)
+	got := filepath.Join(t.TempDir(), "got")
+	cmd, wait := f.start(t, 0, "python3", "-c", `import os, signal, sys, time
+signal.signal(signal.SIGUSR1, lambda *a: os.write(f, b"1"))
+f = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+os.write(f, b"ready ")
+while True: time.sleep(0.01)`, got)
+	said := func() string {
+		b, _ := os.ReadFile(got)
+		return string(b)
+	}
+	eventually(t, "it counts", func() bool { return said() == "ready " })
+	run := cmd.Process.Pid
+	witness := 0
+	for _, p := range descendants(run) { // in run's group, as the command, and of the same program as run
+		comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p), "comm"))
+		if st, serr := readStat(p); err == nil && serr == nil && st.pgid == run && !strings.HasPrefix(string(comm), "python") {
+			witness = p
+		}
+	}
+	if witness == 0 {
+		t.Fatal("there is no witness")
+	}
+	send := func(pid int, sig syscall.Signal) {
+		t.Helper()
+		if err := unix.Kill(pid, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(witness, unix.SIGSTOP)
+	eventually(t, "the witness stands still", func() bool { return stateOf(witness) == 'T' })
+	want := "ready "
+	for _, to := range []int{-run, run, -run, -run, run, run} {
+		send(to, unix.SIGUSR1)
+		want += "1"
+		eventually(t, "it gets the signal", func() bool { return said() == want })
+		time.Sleep(100 * time.Millisecond) // another one would come
+		if said() != want {
+			t.Fatalf("to %d: it has got %q, want %q", to, said(), want)
+		}
+		if to == -run {
+			send(witness, unix.SIGCONT)
+			eventually(t, "the witness has counted", func() bool { _, pending := signalState(witness, int(unix.SIGUSR1)); return !pending })
+			send(witness, unix.SIGSTOP)
+			eventually(t, "the witness stands still", func() bool { return stateOf(witness) == 'T' })
+		}
+	}
+	send(run, unix.SIGTERM)
+	wait()
 }

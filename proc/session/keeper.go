@@ -121,7 +121,7 @@ func (k *keeper) receive(sock int) error {
 	n, err := k.note()
 	if err == nil && n.Kind == sys.KeeperWitness {
 		k.witness = int(n.Pid)
-		n, err = k.fate()
+		n, err = k.note()
 	}
 	if err != nil {
 		return fmt.Errorf("the keeper died: %w", err)
@@ -147,7 +147,7 @@ func (k *keeper) receive(sock int) error {
 			return fmt.Errorf("listener: %w", err)
 		}
 		if len(msgs) == 0 { // the command died before it could send it
-			n, err := k.fate()
+			n, err := k.note()
 			if err != nil {
 				return fmt.Errorf("the keeper died: %w", err)
 			}
@@ -159,15 +159,6 @@ func (k *keeper) receive(sock int) error {
 		}
 		k.listener = os.NewFile(uintptr(fds[0]), "seccomp")
 		return nil
-	}
-}
-
-// fate reads the next note that is about the command: the group may get signals at any time.
-func (k *keeper) fate() (sys.KeeperNote, error) {
-	for {
-		if n, err := k.note(); err != nil || n.Kind != sys.KeeperSignal {
-			return n, err
-		}
 	}
 }
 

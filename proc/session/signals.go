@@ -31,10 +31,6 @@ func catch() *signals {
 
 func (s *signals) release() { signal.Stop(s.ch) }
 
-// echoTimeout is how long after a signal the keeper's may come. The kernel sends both at once when the terminal or kill(-pgid) sends
-// to the group; CMD has its own then and must not get a second one.
-const echoTimeout = 50 * time.Millisecond
-
 // errKeeper says that the keeper was killed.
 var errKeeper = errors.New("the session's keeper was killed: everything of the session was ended")
 
@@ -55,8 +51,7 @@ func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
 			}
 		}
 	}()
-	echoes := map[syscall.Signal]int{} // keeper's signals less our own
-	later := make(chan syscall.Signal, 64)
+	groups := groupSignals{witness: &s.witness, of: map[syscall.Signal]*toAll{}}
 	failed := error(nil)
 	for {
 		select {
@@ -69,8 +64,6 @@ func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
 			switch n.Kind {
 			case sys.KeeperFailed: // the exec; the status follows
 				failed = fmt.Errorf("%s: %w", s.cfg.Argv[0], syscall.Errno(n.Status))
-			case sys.KeeperSignal:
-				echoes[syscall.Signal(n.Status)]++
 			case sys.KeeperStatus:
 				w := unix.WaitStatus(n.Status)
 				switch {
@@ -91,19 +84,10 @@ func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
 			case unix.SIGCONT:
 				_ = unix.Kill(k.command, unix.SIGCONT)
 			default:
-				time.AfterFunc(echoTimeout, func() {
-					select {
-					case later <- number:
-					default:
-					}
-				})
+				if !groups.took(number) { // or CMD has its own
+					_ = unix.Kill(k.command, number) // dead: its status is on the way
+				}
 			}
-		case number := <-later:
-			if echoes[number] > 0 {
-				echoes[number]--
-				continue
-			}
-			_ = unix.Kill(k.command, number) // dead: its status is on the way
 		}
 	}
 }
