@@ -15,6 +15,12 @@ func PtraceSeize(tid, options int) error {
 	return errnoErr(e)
 }
 
+// PtraceOptions sets the options of a stopped tracee.
+func PtraceOptions(tid, options int) error {
+	_, _, e := syscall.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SETOPTIONS, uintptr(tid), 0, uintptr(options), 0, 0)
+	return errnoErr(e)
+}
+
 // PtraceSignalMask reads the blocked signals of a stopped tracee, bit n-1 for signal n.
 func PtraceSignalMask(tid int) (uint64, error) {
 	var mask uint64

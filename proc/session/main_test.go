@@ -176,8 +176,8 @@ func (f *fake) session(_ context.Context, _ control.Caller, c *control.Conn, _ j
 // exec plays the words after "job": each is what the host does next.
 //
 //	exit N, die N, hold (until a signal comes, and die by it), stop N, lose (the host is lost), lose1 (only host 2),
-//	refuse, murder (it is killed while it is held) followed by refuse or not, out TEXT (write to descriptor 1), order (wait for one order), drop (close without a word)
-func (f *fake) exec(ctx context.Context, _ control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
+//	refuse, murder (it is killed while it is held), regicide (run is, and its keeper stopped), the former followed by refuse or not, out TEXT (write to descriptor 1), order (wait for one order), drop (close without a word)
+func (f *fake) exec(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
 	var req control.ExecRequest
 	if err := json.Unmarshal(body, &req); err != nil {
 		return err
@@ -210,6 +210,13 @@ func (f *fake) exec(ctx context.Context, _ control.Caller, c *control.Conn, body
 			return err
 		}
 		words = words[1:]
+	}
+	if len(words) > 1 && words[1] == "regicide" {
+		keeper, err := readStat(req.Pid)
+		if err != nil {
+			return err
+		}
+		return errors.Join(unix.Kill(keeper.ppid, unix.SIGSTOP), unix.Kill(who.Pid, unix.SIGKILL))
 	}
 	if len(words) > 1 && words[1] == "refuse" {
 		return c.Send(control.JobEvent{Kind: control.JobRefused, Reason: "imagined"})

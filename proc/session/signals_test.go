@@ -92,6 +92,26 @@ func TestKilledWhileHeld(t *testing.T) {
 	}
 }
 
+// TestRunKilledWhileHeld kills run when the host has the image, and before there is a ghost: what may run elsewhere must not
+// run here as well.
+func TestRunKilledWhileHeld(t *testing.T) {
+	f := newFake(t)
+	ran := filepath.Join(t.TempDir(), "ran")
+	_, wait := f.start(t, 1, "sh", "-c", "echo ran > "+ran+"; exec sleep 1000 # job regicide")
+	pid := f.ghostPid(0)
+	keeper := parentOf(t, pid)
+	eventually(t, "the keeper stands still", func() bool { return stateOf(keeper) == 'T' })
+	wait()
+	eventually(t, "it dies with run", func() bool { return stateOf(pid) == 'Z' || stateOf(pid) == 0 })
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("it ran here")
+	}
+	if err := unix.Kill(keeper, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the keeper ends", func() bool { return stateOf(keeper) == 0 || stateOf(keeper) == 'Z' })
+}
+
 // TestPassed: what is sent to run alone reaches CMD, once.
 func TestPassed(t *testing.T) {
 	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
@@ -135,8 +155,8 @@ func TestStopContinue(t *testing.T) {
 	}
 }
 
-// TestKeeperEndsWithSignalsUntold: the keeper ends with its run, also when it has a signal to tell of that nobody will hear.
-func TestKeeperEndsWithSignalsUntold(t *testing.T) {
+// TestKeeperEndsWithSignalsPending: the keeper ends with its run, also when it is stopped and has got a signal.
+func TestKeeperEndsWithSignalsPending(t *testing.T) {
 	f := newFake(t)
 	cmd, wait := f.start(t, 1, "sh", "-c", ": job hold")
 	keeper := parentOf(t, f.ghostPid(0))
