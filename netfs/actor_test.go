@@ -143,7 +143,7 @@ type actor struct {
 func newActor(t testing.TB) *actor {
 	t.Helper()
 	c := exec.Command("/proc/self/exe")
-	c.Env = append(os.Environ(), actorEnv+"=1")
+	c.Env = append(os.Environ(), actorEnv+"=1", "GORACE=atexit_sleep_ms=0") // or each ends a second late
 	c.Stderr = os.Stderr
 	in, err := c.StdinPipe()
 	if err != nil {

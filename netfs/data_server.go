@@ -105,6 +105,7 @@ func (s *Server) grant(ctx context.Context, c viewer, x *obj, res *fspb.Result) 
 		return err
 	}
 	res.Write = true
+	s.guard(c, x)
 	var sf unix.Statfs_t
 	if err := unix.Fstatfs(x.fd, &sf); err == nil {
 		free := sf.Bavail * uint64(sf.Bsize)

@@ -19,9 +19,13 @@
 //
 // Writing. A client that writes has the file's write token, holds the bytes back and sends them in pieces of 1 MiB, at
 // close, at fsync, and when the home recalls the token because somebody else asks. A file made here that fits in memory
-// stays until Mount.Flush, while the home has ample room: a temporary file that is removed before never crosses. Flush goes
+// stays until Mount.Flush, or for MountConfig.Hold (5 s), while the home has ample room: a temporary file that is removed before never crosses. Flush goes
 // before an exit status, output or signal leaves the helper; its error must reach the process's status. The home keeps no
 // descriptor open for writing between calls, so that it can execute what was built.
+//
+// Natives and what is held. The home marks a file whose writes it gives away, and the kernel asks before a native opens it (guard): it waits until
+// the helper has handed over. So what a program elsewhere has written is seen by whoever opens the file after that, and by who has had it open
+// within Hold. Only opens wait: stat shows the size that is at home, and truncate(2) by name cuts what is there.
 //
 // A lost connection. The mount attaches to the next by itself, for the same life of the home. What the home granted is void, all
 // that is kept is forgotten (Applied waits for that), calls that may be done twice are, and what is held back stays held.
@@ -41,7 +45,7 @@
 // written for the user who wrote last: quotas and the file system's reserve bind him as at home. Changes made by
 // such a thread are known from fanotify by their thread number and are told to everybody but their author.
 //
-// Lock order. Server: fanMu, Server.mu, client.mu; objects.mu, unsent.mu and markMu are taken last. Mount: node.w.mu, node.rd.mu,
+// Lock order. Server: fanMu, guard.mu, Server.mu, client.mu; objects.mu, unsent.mu and markMu are taken last. Mount: node.w.mu, node.rd.mu,
 // rawFS.mu, then one of cache.mu, taskCache.mu, heldSet.mu, invalQueue.mu, ships.mu, which nest in nothing. No lock that a FUSE request takes is held across a notify to the
 // kernel: dropping a name takes the directory's lock in the kernel, which a request under way may hold. For the same reason the
 // home never waits for a client to apply a note.
@@ -52,7 +56,8 @@
 // the pages go before its new size is told, though the note of the change waits in line (settle). What is appended goes to the file's end
 // at home; if the kernel took that to be elsewhere, its pages go (misplaced).
 //
-// Traps. A daemon killed inside a notify leaves its callers in D state until somebody writes to AbortPath. A signal ends no call
+// Traps. A daemon killed inside a notify leaves its callers in D state until somebody writes to AbortPath. A daemon that is stopped
+// answers nothing: natives that open what is marked then wait for it, until they are killed. A signal ends no call
 // but one that programs expect to wait (locks, fifos); a killed process is let go at once, and where the home may yet carry out
 // what it asked, the home tells this mount of it as it tells others. Nothing here may drop a name from the kernel: that takes
 // along what a nest has mounted on it; names are expired instead (Linux 6.2). On an overlay, a descriptor opened for reading shows the old content after a copy up: the

@@ -14,3 +14,6 @@ func (m *Mount) Held() (n int) {
 	}
 	return n
 }
+
+// Guarded gives how many files natives wait for.
+func (s *Server) Guarded() int { return len(s.natives.guarded()) }

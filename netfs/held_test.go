@@ -61,6 +61,24 @@ func TestHeldChangedAtHome(t *testing.T) {
 	want(t, h.path("g"), "held back")
 }
 
+// TestRewrittenAtHome has a native write to a file that a helper still has open for writing, though all of that is at home.
+func TestRewrittenAtHome(t *testing.T) {
+	h := newHome(t, t.TempDir())
+	x := h.mount(t)
+	f, err := os.Create(x.path("f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString("from the helper"); err != nil {
+		t.Fatal(err)
+	}
+	x.flush(t)
+	put(t, h.path("f"), "from home")
+	x.sync(t)
+	want(t, x.path("f"), "from home")
+}
+
 // TestAppendElsewhere appends from two hosts, each of which takes the file for as long as it left it.
 func TestAppendElsewhere(t *testing.T) {
 	for _, noOpen := range []bool{false, true} {

@@ -262,6 +262,7 @@ func (fs *rawFS) forget(srv *fuse.Server, i *fspb.Inval) {
 	if i.Data {
 		off = 0
 		n.dropData()
+		n.rewritten()
 	}
 	if st := srv.InodeNotify(n.nodeid, off, 0); st == fuse.ENOENT {
 		for _, e := range fs.edgesOf(n) {

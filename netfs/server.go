@@ -28,6 +28,7 @@ type Server struct {
 	log     *slog.Logger
 	files   *objects
 	fan     *fanotify
+	natives *guard
 	workers *workers
 	root    string // id
 	bg      sync.WaitGroup
@@ -95,6 +96,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if s.fan, err = newFanotify(); err != nil {
 		return nil, err
 	}
+	if s.natives, err = newGuard(); err != nil {
+		s.fan.close()
+		return nil, err
+	}
 	fd, err := unix.Open(cfg.Root, unix.O_PATH|unix.O_CLOEXEC|unix.O_DIRECTORY, 0)
 	if err == nil {
 		var x *obj
@@ -104,12 +109,14 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	if err != nil {
 		s.fan.close()
+		s.natives.close()
 		s.files.close()
 		return nil, fmt.Errorf("serve %s: %w", cfg.Root, err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.bg.Add(1)
+	s.bg.Add(2)
 	go s.watch()
+	go s.watchOpens()
 	return s, nil
 }
 
@@ -128,6 +135,7 @@ func (s *Server) Close() error {
 	s.mu.Unlock()
 	s.cancel()
 	s.fan.stop()
+	s.natives.close()
 	for _, c := range all {
 		s.drop(c)
 	}
@@ -251,6 +259,7 @@ func (s *Server) drop(c *client) {
 		s.stepLocked(token.Message{Kind: token.Gone, Holder: viewer{c, m}.holder()})
 	}
 	s.unlock()
+	s.unguard(s.natives.guarded()...)
 }
 
 // acquire gets mode on the file for c, or for the home if c is nil. It waits for at most one writer to hand over.
@@ -282,6 +291,7 @@ func (s *Server) released(c viewer, id string) {
 	s.mu.Lock()
 	s.stepLocked(token.Message{Kind: token.Released, Object: token.Object(id), Holder: c.holder()})
 	s.unlock()
+	s.unguard(id)
 }
 
 // stepLocked runs the token machine and carries its messages.

@@ -430,6 +430,20 @@ func (n *node) checkLocked() {
 	w.keepRun(n)
 }
 
+// rewritten is after somebody who knows no tokens, a native of the home, changed the file: it is not kept whole any more. What was written here
+// goes home as before.
+func (n *node) rewritten() {
+	w := &n.w
+	if !w.active.Load() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.gone {
+		w.keepRun(n)
+	}
+}
+
 // keepRun stops keeping the file whole, but not what is not at home yet.
 func (w *writeState) keepRun(n *node) {
 	if !w.known {
