@@ -250,7 +250,7 @@ func (n *node) sendPiece(flags uint32, size int) syscall.Errno {
 	}
 	_, e := n.callWrite(off, data, flags, stamp) // an empty one too, if all that is to be told is when the file was cut
 	if e == syscall.EHOSTDOWN {
-		return e
+		return syscall.EHOSTDOWN
 	}
 	w.sent(int64(len(data)), e != 0)
 	if w.clean() {
