@@ -27,6 +27,7 @@ type guard struct {
 	files  map[string]inodeKey
 	ids    map[inodeKey]string
 	closed bool
+	warned sync.Once
 }
 
 // inodeKey is a file while it is marked: the mark keeps its inode from being used again.
@@ -39,7 +40,7 @@ func newGuard() (*guard, error) {
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|unix.FAN_UNLIMITED_QUEUE|unix.FAN_UNLIMITED_MARKS,
 		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE)
 	if err != nil {
-		return nil, fmt.Errorf("fanotify for permissions: %w: the kernel needs CONFIG_FANOTIFY_ACCESS_PERMISSIONS", err)
+		return nil, fmt.Errorf("fanotify for permissions: %w", err)
 	}
 	g := &guard{fd: fd, file: os.NewFile(uintptr(fd), "fanotify"), pid: int32(os.Getpid()), files: make(map[string]inodeKey), ids: make(map[inodeKey]string)}
 	if g.conn, err = g.file.SyscallConn(); err == nil {
@@ -71,7 +72,9 @@ func (s *Server) guard(c viewer, x *obj) {
 		return
 	}
 	if err := unix.FanotifyMark(g.fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, procFD(x.fd)); err != nil {
-		s.log.Debug("natives do not wait for what is written elsewhere", "err", err)
+		g.warned.Do(func() {
+			s.log.Warn("programs at home do not wait for what is written elsewhere: does the kernel lack CONFIG_FANOTIFY_ACCESS_PERMISSIONS?", "err", err)
+		})
 		return
 	}
 	key := keyOf(&st)
