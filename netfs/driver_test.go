@@ -86,6 +86,8 @@ func (d *driver) ready(at *spot) {
 		return
 	}
 	d.stale[at] = false
+	d.calm.RLock()
+	defer d.calm.RUnlock()
 	if at.x == nil {
 		for _, s := range d.spots {
 			if s.x != nil {

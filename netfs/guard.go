@@ -142,7 +142,8 @@ func (s *Server) watchOpens() {
 			return // closed
 		}
 		if err != nil {
-			s.log.Error("natives do not wait any more for what is written elsewhere", "err", err)
+			s.log.Error("programs at home do not wait any more for what is written elsewhere", "err", err)
+			g.close() // or they would wait for ever
 			return
 		}
 		e := binary.NativeEndian
