@@ -271,7 +271,14 @@ func (fs *rawFS) Write(stop <-chan struct{}, in *fuse.WriteIn, data []byte) (uin
 	if e != 0 {
 		return 0, fuse.Status(e)
 	}
+	n.grown(int64(in.Offset) + int64(size))
 	return size, fuse.OK
+}
+
+// grown notes that the kernel takes the file to be at least that long.
+func (n *node) grown(size int64) {
+	for old := n.size.Load(); size > old && !n.size.CompareAndSwap(old, size); old = n.size.Load() {
+	}
 }
 
 // Writev leaves it to Write.
@@ -397,17 +404,17 @@ func (fs *rawFS) attrOf(by caller, n *node) (a *fspb.Attr, since uint64, e sysca
 	}
 }
 
-// settle is before the kernel is told of a file's size: if it does not know yet that its pages are old, they go now. When a file grows it
-// takes the rest of its last page for zeros.
-func (n *node) settle() {
-	if n.typ.Load() == unix.S_IFREG && n.fs.m.inval.pending(n.id) {
+// settle is before the kernel is told that a file has grown: if it does not know yet that its pages are old, they go now, for it takes the rest of
+// the last one for zeros. It believes no answer then that was under way meanwhile, this one neither, and asks again the next time.
+func (n *node) settle(a *fspb.Attr) {
+	if n.typ.Load() == unix.S_IFREG && int64(a.GetSize()) > n.size.Load() && n.fs.m.inval.pending(n.id) {
 		n.dropData()
 		_ = n.fs.m.srv.InodeNotify(n.nodeid, 0, 0)
 	}
 }
 
 func (fs *rawFS) attrOut(n *node, a *fspb.Attr, since uint64, out *fuse.AttrOut) {
-	n.settle()
+	n.settle(a)
 	n.fill(a, &out.Attr)
 	n.fs.own.show(n, &out.Attr)
 	if !n.volatile && !fs.m.inval.touched(since, "", "", n.id) {

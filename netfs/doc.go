@@ -53,7 +53,8 @@
 // Sizes. The kernel must never be told a size that a file had before: it cuts its pages off there, and when the file is longer again takes the
 // rest of the last one for zeros, until it is told to forget it. So a file whose writes are ours has its attributes from here, under the lock under which
 // they are sent (local); an answer of the home during which something was written is not used (attrOf, enter); and of a file that another changed
-// the pages go before its new size is told, though the note of the change waits in line (settle). What is appended goes to the file's end
+// the pages go before its new size is told, though the note of the change waits in line (settle);
+// until that is applied a program may find the file to end where it did. What is appended goes to the file's end
 // at home; if the kernel took that to be elsewhere, its pages go (misplaced).
 //
 // Traps. A daemon killed inside a notify leaves its callers in D state until somebody writes to AbortPath. A daemon that is stopped

@@ -262,7 +262,7 @@ func (fs *rawFS) enter(by caller, dir *node, name string, e *fspb.Entry, since u
 	if a == nil {
 		a = n.ours(e.Attr)
 	}
-	n.settle()
+	n.settle(a)
 	n.fill(a, &out.Attr)
 	fs.own.show(n, &out.Attr)
 	if !n.volatile && !fs.m.inval.touched(since, dir.id, name, n.id) {

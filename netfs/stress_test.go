@@ -157,6 +157,7 @@ func TestStress(t *testing.T) {
 					defer calm.Unlock()
 					for _, w := range cables {
 						w.pull(false)
+						w.sync(t) // until all is forgotten, a program may be told that a file has not grown
 					}
 				})
 			}
