@@ -102,26 +102,19 @@ func (c *cache) lookup(dir, name string) (e *fspb.Entry, known bool) {
 	return &fspb.Entry{Name: e.Name, Id: e.Id, Attr: a, Type: e.Type}, true
 }
 
-// fetch says whether the caller should ask for the whole directory. If somebody else does so now it waits for him and
-// says again. The caller that is told true must call fetched.
-func (c *cache) fetch(dir string, stop <-chan struct{}) (listing, again bool) {
+// fetch says whether the caller should ask for the whole directory. If somebody else does so now it gives a channel that is closed
+// when he has. The caller that is told true must call fetched.
+func (c *cache) fetch(dir string) (listing bool, other <-chan struct{}) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if _, ok := c.large[dir]; ok || c.dirs[dir] != nil {
-		c.mu.Unlock()
-		return false, false
+		return false, nil
 	}
-	ch := c.pending[dir]
-	if ch == nil {
-		c.pending[dir] = make(chan struct{})
-		c.mu.Unlock()
-		return true, false
+	if ch := c.pending[dir]; ch != nil {
+		return false, ch
 	}
-	c.mu.Unlock()
-	select {
-	case <-ch:
-	case <-stop:
-	}
-	return false, true
+	c.pending[dir] = make(chan struct{})
+	return true, nil
 }
 
 func (c *cache) fetched(dir string) {

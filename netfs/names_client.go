@@ -27,17 +27,17 @@ func (fs *rawFS) Lookup(stop <-chan struct{}, h *fuse.InHeader, name string, out
 		if e, known := fs.cache.lookup(dir.id, name); known {
 			return fs.found(by, dir, name, e, since, out)
 		}
-		listing, again := false, false
+		var listing bool
+		var other <-chan struct{}
 		if !dir.volatile {
-			listing, again = fs.cache.fetch(dir.id, stop)
+			listing, other = fs.cache.fetch(dir.id)
 		}
-		if again {
-			select {
-			case <-stop:
-				return fuse.EINTR
-			default:
-				continue
+		if other != nil {
+			e := fs.m.until(by, func() syscall.Errno { <-other; return 0 }) // he who fetches it ends in bounded time
+			if e != 0 {
+				return fuse.Status(e)
 			}
+			continue
 		}
 		since = fs.m.inval.mark()
 		res, _, e := fs.m.ask(by, "fs.lookup", &fspb.Op{Id: []byte(dir.id), Name: []byte(name), Listing: listing})
