@@ -2,6 +2,7 @@
 #   make            build ./bin/onehost and ./bin/onehostd, static
 #   make demo       four hosts on this machine build a real project together
 #   make test       every test this machine can run
+#   make soak       half an hour of random process operations on hosts that fail, checked against a model
 #   make check      everything else that has to hold before a commit
 #   make bench      the measurements of docs/benchmarks.md
 #   make install    PREFIX=/usr/local, DESTDIR for packagers
@@ -20,7 +21,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
 DEADCODE      := golang.org/x/tools/cmd/deadcode@v0.52.0
 
-.PHONY: all build install uninstall demo test bench lint fmt man check vet format floors length dead clean
+.PHONY: all build install uninstall demo test soak bench lint fmt man check vet format floors length dead clean
 .DELETE_ON_ERROR:
 
 all: build
@@ -48,6 +49,9 @@ demo: build
 
 test: build
 	scripts/test.sh
+
+soak:
+	scripts/soak.sh
 
 bench: build
 	scripts/bench/all.sh

@@ -1,0 +1,76 @@
+package soak
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/onehost/onehost/names"
+)
+
+// trouble lets one host after the other fail, until lasting ends. Each works again before the next one fails, and before this returns.
+func (r *rig) trouble(lasting, ctx context.Context, t *testing.T, rng *rand.Rand) {
+	for {
+		pause(lasting, 500*time.Millisecond+upTo(rng, 3*time.Second))
+		if lasting.Err() != nil {
+			return
+		}
+		// Helpers mostly; the second home now and then, of which the first holds jobs, and the other way round.
+		name := []names.HostName{"h3", "h4", "h3", "h4", "h3", "h4", "h2", "h1"}[rng.IntN(8)]
+		h := r.cluster.Host(name)
+		over := r.book.failing(name)
+		var err error
+		what := []string{"kill", "cut", "freeze", "freeze shortly", "daemon"}[rng.IntN(5)]
+		lasts := 200*time.Millisecond + upTo(rng, 3*time.Second)
+		r.book.count("fault: " + what)
+		t.Logf("%9.4f %s of %s for %v", r.book.now().Seconds(), what, name, lasts)
+		switch what {
+		case "kill":
+			r.hub.deaf(name)
+			if err = h.Kill(ctx); err == nil {
+				pause(lasting, lasts)
+				if err = h.Start(ctx); err == nil {
+					err = r.hub.listen(ctx, h)
+				}
+			}
+		case "cut":
+			if err = h.Cut(ctx); err == nil {
+				pause(lasting, lasts)
+				err = h.Heal(ctx)
+			}
+		case "daemon": // dies alone; that the host boots again is what brings it back
+			if err = h.Command(ctx, "pkill", "-9", "-x", "onehostd").Run(); err == nil {
+				pause(lasting, lasts)
+				r.hub.deaf(name)
+				if err = h.Kill(ctx); err == nil {
+					if err = h.Start(ctx); err == nil {
+						err = r.hub.listen(ctx, h)
+					}
+				}
+			}
+		default:
+			if what == "freeze shortly" {
+				lasts = 50*time.Millisecond + upTo(rng, 400*time.Millisecond)
+			}
+			if err = h.Freeze(ctx); err == nil {
+				pause(lasting, lasts)
+				err = h.Thaw(ctx)
+			}
+		}
+		if err != nil {
+			r.book.finding(nil, "%s of %s: %v", what, name, err)
+			over()
+			return
+		}
+		for _, home := range homes {
+			for _, to := range r.cluster.Hosts() {
+				if err := r.usable(ctx, home, to.Name()); err != nil {
+					r.book.finding(nil, "after %s of %s, %s takes no jobs of %s: %v", what, name, to.Name(), home, err)
+				}
+			}
+		}
+		t.Logf("%9.4f %s of %s is over", r.book.now().Seconds(), what, name)
+		over()
+	}
+}
