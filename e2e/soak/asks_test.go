@@ -69,6 +69,31 @@ func (d *driver) regroup(a *agent) {
 	}
 	a.mu.Unlock()
 	d.ids(a)
+	d.knownAtHome(a)
+}
+
+// knownAtHome waits until the home of an agent knows which group it is in. Until then a signal to the old one may still reach it.
+func (d *driver) knownAtHome(a *agent) {
+	call := d.book.now()
+	var last []control.Proc
+	for end := time.Now().Add(answerLimit); time.Now().Before(end); pause(d.ctx, 5*time.Millisecond) {
+		ctx, cancel := context.WithTimeout(d.ctx, controlLimit)
+		r, err := control.Procs(ctx, d.cluster.Host(a.home).Control(), control.ProcsRequest{Hosts: []names.HostName{a.home, a.at}})
+		cancel()
+		if d.passed(a, a.home, call) {
+			return
+		}
+		last = nil
+		for _, p := range r.Procs {
+			if err == nil && p.Pid == d.full(a) {
+				last = append(last, p)
+			}
+		}
+		if len(last) == 1 && last[0].PGid == d.full(a) {
+			return
+		}
+	}
+	d.book.finding(a, "to its home, %s is not in its own group: %+v", a, last)
 }
 
 // where asks any host's daemon where an agent runs.

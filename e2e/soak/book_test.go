@@ -46,7 +46,8 @@ type sent struct {
 	to     *agent
 	number int
 	by     string
-	pid    int // si_pid that it has to have; 0: any
+	from   *agent // nil: somebody else
+	may    bool   // it may be sent
 	got    int
 	came   chan struct{} // closed when it has come
 }
@@ -264,11 +265,11 @@ func (b *book) waited(a *agent, s unix.WaitStatus) {
 }
 
 // sending makes a signal known that is about to be sent with a value.
-func (b *book) sending(to *agent, number, pid int, by string) *sent {
+func (b *book) sending(from, to *agent, number int) *sent {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.values++
-	s := &sent{id: b.values, to: to, number: number, pid: pid, by: by, came: make(chan struct{})}
+	s := &sent{id: b.values, from: from, to: to, number: number, by: from.name, may: from.may(to), came: make(chan struct{})}
 	b.sent[s.id] = s
 	return s
 }
@@ -280,7 +281,7 @@ func (b *book) slot(to *agent, number int, by string) *sent {
 	if to.slots[number] != nil {
 		return nil
 	}
-	s := &sent{to: to, number: number, by: by, came: make(chan struct{})}
+	s := &sent{to: to, number: number, by: by, may: true, came: make(chan struct{})}
 	to.slots[number] = s
 	return s
 }
@@ -307,8 +308,9 @@ func (b *book) arrived(a *agent, number, code, pid, value int) {
 			return
 		}
 		b.come(a, s)
-		if s.pid != 0 && s.pid != pid {
-			b.finding(a, "signal %d with value %d came from %d, not from %d", number, value, pid, s.pid)
+		// 0 stands for any whose signal came by way of another host, and 1 if by way of a ghost.
+		if from := s.from; pid > 1 && pid != int(a.session.full(from)) && (pid != from.pid || from.home != a.home) {
+			b.finding(a, "signal %d with value %d came from %d, not from %s, which is %d of %s", number, value, pid, from, from.pid, from.home)
 		}
 	case isSlot(number):
 		a.mu.Lock()
@@ -325,6 +327,9 @@ func (b *book) arrived(a *agent, number, code, pid, value int) {
 }
 
 func (b *book) come(a *agent, s *sent) {
+	if !s.may {
+		b.finding(a, "%s came, which is not allowed", s)
+	}
 	b.mu.Lock()
 	s.got++
 	n := s.got

@@ -110,6 +110,11 @@ func (d *driver) target(a *agent) (*agent, int) {
 	return to, d.number(a, to)
 }
 
+// may says whether one agent may send to another.
+func (a *agent) may(to *agent) bool {
+	return a.session.user == "root" || a.session.user == to.session.user
+}
+
 // number is what a may call another agent.
 func (d *driver) number(a, to *agent) int {
 	if a.home == to.home && (a.native || d.rng.IntN(3) > 0) {

@@ -48,7 +48,7 @@ func TestLinear(t *testing.T) {
 // bench is a book with two agents at h1, of which one runs elsewhere.
 func bench() (b *book, near, far *agent) {
 	b = newBook(io.Discard)
-	s := &session{rig: &rig{book: b}, name: "s", home: "h1", loose: map[int]bool{}}
+	s := &session{rig: &rig{book: b}, name: "s", home: "h1", user: "root", loose: map[int]bool{}}
 	grow := func(name string, at names.HostName, pid int) *agent {
 		a := &agent{name: name, session: s, home: "h1", at: at, pid: pid, up: make(chan struct{}), gone: make(chan struct{}), slots: map[int]*sent{}, spawned: b.now()}
 		b.began(a)
@@ -89,12 +89,12 @@ func TestFindings(t *testing.T) {
 			b.waited(far, exited(0))
 			b.waited(far, exited(0))
 		}, "twice"},
-		{"a signal", func(b *book, near, far *agent) { b.arrived(far, 40, siQueue, 100, b.sending(far, 40, 100, "").id) }, ""},
-		{"a signal to another", func(b *book, near, far *agent) { b.arrived(near, 40, siQueue, 100, b.sending(far, 40, 0, "").id) }, "which is"},
-		{"another number", func(b *book, near, far *agent) { b.arrived(far, 41, siQueue, 100, b.sending(far, 40, 0, "").id) }, "which is"},
-		{"another sender", func(b *book, near, far *agent) { b.arrived(far, 40, siQueue, 7, b.sending(far, 40, 100, "").id) }, "not from 100"},
+		{"a signal", func(b *book, near, far *agent) { b.arrived(far, 40, siQueue, 100, b.sending(near, far, 40).id) }, ""},
+		{"a signal to another", func(b *book, near, far *agent) { b.arrived(near, 40, siQueue, 100, b.sending(near, far, 40).id) }, "which is"},
+		{"another number", func(b *book, near, far *agent) { b.arrived(far, 41, siQueue, 100, b.sending(near, far, 40).id) }, "which is"},
+		{"another sender", func(b *book, near, far *agent) { b.arrived(far, 40, siQueue, 7, b.sending(near, far, 40).id) }, "not from near"},
 		{"a signal twice", func(b *book, near, far *agent) {
-			s := b.sending(far, 40, 0, "")
+			s := b.sending(near, far, 40)
 			b.arrived(far, 40, siQueue, 100, s.id)
 			b.arrived(far, 40, siQueue, 100, s.id)
 		}, "came 2 times"},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +40,7 @@ type session struct {
 	home   names.HostName
 	front  names.HostName // where the command that started it runs
 	kind   string
+	user   string // who runs it
 	root   *agent
 	cmd    *split.Cmd
 	out    lockedBuffer
@@ -118,6 +118,7 @@ func (s *session) newAgent(parent *agent) *agent {
 // open starts a session.
 func (r *rig) open(ctx context.Context, rng *rand.Rand, name string, home names.HostName) (*session, error) {
 	s := &session{rig: r, name: name, home: home, front: home, result: make(chan error, 1), loose: map[int]bool{}}
+	s.user = []string{"root", "root", soaker}[rng.IntN(3)]
 	s.kind = []string{"run", "run", "run", "run", "run away", "on"}[rng.IntN(6)]
 	s.root = s.newAgent(nil)
 	var args []string
@@ -131,7 +132,7 @@ func (r *rig) open(ctx context.Context, rng *rand.Rand, name string, home names.
 		args = []string{"onehost", "on", string(home), progAgent, s.root.name}
 	}
 	s.cmd = r.cluster.Host(s.front).Command(ctx, args...)
-	s.cmd.Dir = "/root"
+	s.cmd.Dir, s.cmd.User = "/", s.user
 	s.cmd.Env = environment
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
 	if err := s.cmd.Start(); err != nil {
@@ -145,7 +146,10 @@ func (r *rig) open(ctx context.Context, rng *rand.Rand, name string, home names.
 	return s, nil
 }
 
-var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C.UTF-8"}
+
+// soaker is a user that is not root.
+const soaker = "soaker"
 
 // awaitUp waits until an agent has begun.
 func (s *session) awaitUp(ctx context.Context, a *agent) error {
@@ -167,7 +171,7 @@ func (s *session) close(ctx context.Context, rng *rand.Rand) {
 	suspect := func() bool { return s.book.suspect(s.root.spawned, s.home, s.front, s.root.at) }
 	var want func(error) bool
 	var exit *split.ExitError
-	way := rng.IntN(5)
+	way := rng.IntN(6)
 	s.book.note(s.root, "the end, by way %d", way)
 	switch {
 	case way == 0 || s.kind == "on":
@@ -183,21 +187,25 @@ func (s *session) close(ctx context.Context, rng *rand.Rand) {
 		want = func(err error) bool { return errors.As(err, &exit) && exit.Signal == unix.SIGTERM }
 	case way == 2: // the command is killed
 		s.book.cause(s.root, killedBy(unix.SIGKILL), "its run is killed")
-		s.signal(ctx, unix.SIGKILL)
+		s.signal(ctx, unix.SIGKILL, s.cmd.Pid())
 		want = func(err error) bool { return errors.As(err, &exit) && exit.Signal == unix.SIGKILL }
 	case way == 4: // and its whole process group with it, as `kill -9 %1` does
 		s.book.cause(s.root, killedBy(unix.SIGKILL), "the group of its run is killed")
-		s.signal(ctx, unix.SIGKILL, "-")
+		s.signal(ctx, unix.SIGKILL, -s.cmd.Pid())
 		want = func(err error) bool { return errors.As(err, &exit) && exit.Signal == unix.SIGKILL }
+	case way == 5: // the keeper is killed, which is the parent of all that has none
+		s.book.cause(s.root, killedBy(unix.SIGKILL), "its keeper is killed")
+		s.signal(ctx, unix.SIGKILL, s.root.ppid)
+		want = func(err error) bool { return errors.As(err, &exit) && exit.Code == 125 }
 	default: // a signal for the command
 		s.book.cause(s.root, killedBy(unix.SIGHUP), "its run gets SIGHUP")
 		if c, err := s.root.say("mortal 1"); err == nil {
 			_, _ = s.root.hear(ctx, c, answerLimit)
 		}
-		s.signal(ctx, unix.SIGHUP)
+		s.signal(ctx, unix.SIGHUP, s.cmd.Pid())
 		want = func(err error) bool { return errors.As(err, &exit) && exit.Signal == unix.SIGHUP }
 	}
-	if way != 2 && way != 4 || s.kind == "on" { // what was sent elsewhere goes on, and its run with it, until it ends
+	if way != 2 && way < 4 || s.kind == "on" { // what was sent elsewhere goes on, and its run with it, until it ends
 		// Those that have not begun yet are told when they do.
 		for _, a := range s.book.present(func(a *agent) bool { return a.session == s && a != s.root }) { // also whom nobody has ended yet who was about to
 			s.book.cause(a, exited(0), "told to exit, at the end")
@@ -207,13 +215,12 @@ func (s *session) close(ctx context.Context, rng *rand.Rand) {
 	s.finish(ctx, suspect, want)
 }
 
-// signal sends one to the command alone, or with "-" to its group.
-func (s *session) signal(ctx context.Context, sig unix.Signal, group ...string) {
-	target := strings.Join(group, "") + strconv.Itoa(s.cmd.Pid())
+// signal sends one to a process, or process group, of the host where the command is. Cmd.Signal would always take its group.
+func (s *session) signal(ctx context.Context, sig unix.Signal, pid int) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	for ctx.Err() == nil { // a host that is frozen takes no commands
-		err := s.cluster.Host(s.front).Command(ctx, "kill", "-"+strconv.Itoa(int(sig)), "--", target).Run()
+		err := s.cluster.Host(s.front).Command(ctx, "kill", "-"+strconv.Itoa(int(sig)), "--", strconv.Itoa(pid)).Run()
 		var exit *split.ExitError
 		if err == nil || errors.As(err, &exit) {
 			return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,7 +26,7 @@ func (d *driver) queue(a *agent) {
 	var under []*sent
 	for range 1 + d.rng.IntN(6) {
 		number := firstQueued + d.rng.IntN(lastQueued-firstQueued+1)
-		s := d.book.sending(to, number, 0, a.name)
+		s := d.book.sending(a, to, number)
 		call := d.book.now()
 		d.book.note(to, "signal %d with value %d, by %s", number, s.id, a)
 		r, err := d.tell(a, answerLimit, "queue %d %d %d", pid, number, s.id)
@@ -53,6 +54,7 @@ func (d *driver) kill(a *agent) {
 	if s == nil {
 		return
 	}
+	s.may = a.may(to)
 	verb := "kill"
 	if a.at == a.home && a.home == to.home && pid == to.pid && d.rng.IntN(4) == 0 && !bornElsewhere(to) {
 		verb = "pidfd"
@@ -75,6 +77,15 @@ func bornElsewhere(a *agent) bool { return a.pid >= names.FirstLease }
 // judgeSend says whether a signal has to come, and takes in what its sending gave. by is nil for a signal from outside.
 func (d *driver) judgeSend(by, to *agent, call time.Duration, err error, s *sent) bool {
 	ret := d.book.now()
+	if !s.may {
+		switch {
+		case err == nil:
+			d.book.finding(to, "%s was allowed", s)
+			return false
+		case errors.Is(err, syscall.EPERM):
+			return false
+		}
+	}
 	loose := by == nil || by.at != to.at || to.at != to.home || to.parent == nil || to.parent.dying()
 	switch {
 	case err == nil || errors.Is(err, syscall.ESRCH):
@@ -169,6 +180,7 @@ func (d *driver) askSignal(a *agent) {
 	switch e := errnoOf(r[0]); {
 	case e == nil:
 		d.book.operate(to, op{call: call, ret: ret, in: input{verb: sends}})
+	case errors.Is(e, syscall.EPERM) && !a.may(to):
 	case errors.Is(e, syscall.ESRCH):
 		d.book.operate(to, op{call: call, ret: ret, in: input{verb: sends, loose: loose}, out: syscall.ESRCH})
 	case !d.book.excused(a, call):
@@ -179,7 +191,7 @@ func (d *driver) askSignal(a *agent) {
 // deadly sends a signal that ends an agent: by another of its session, or from any host.
 func (d *driver) deadly(c *agent, sig int) {
 	call := d.book.now()
-	if a := d.pick(func(o *agent) bool { return o.session == c.session && o != c }); a != nil && d.rng.IntN(2) == 0 && a.cmd.TryLock() {
+	if a := d.pick(func(o *agent) bool { return o.may(c) && (!o.native || o.session == c.session) && o != c }); a != nil && d.rng.IntN(2) == 0 && a.cmd.TryLock() {
 		defer a.cmd.Unlock()
 		if r, err := d.tell(a, answerLimit, "kill %d %d", d.number(a, c), sig); err == nil && r[0] == 0 {
 			return
@@ -225,7 +237,7 @@ func (d *driver) stop(a *agent) {
 	c.stops.Lock()
 	defer c.stops.Unlock()
 	began := d.book.now()
-	by := d.pick(func(o *agent) bool { return o != c && o != a && (!o.native || o.session == d.session) })
+	by := d.pick(func(o *agent) bool { return o != c && o != a && o.may(c) && (!o.native || o.session == d.session) })
 	if by == nil || !by.cmd.TryLock() {
 		by = a
 	} else {
@@ -308,7 +320,9 @@ func (d *driver) killGroup(a *agent) {
 	}
 	r, err := d.tell(a, answerLimit, "kill %d %d", target, number)
 	if err != nil || r[0] != 0 {
-		if err == nil && !d.book.suspect(call) && !a.dying() && !d.ending(d.book.now()) {
+		// Of those that were all born elsewhere, and outlive their job, the home knows nothing.
+		orphans := err == nil && r[0] == -int(unix.ESRCH) && !slices.ContainsFunc(all, func(s *sent) bool { return !bornElsewhere(s.to) })
+		if err == nil && !orphans && !d.book.suspect(call) && !a.dying() && !d.ending(d.book.now()) {
 			d.book.finding(a, "kill(%d, %d): %v", target, number, errnoOf(r[0]))
 		}
 		free(true)

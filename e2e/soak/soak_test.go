@@ -155,8 +155,8 @@ func newRig(t *testing.T) *rig {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := h.Command(t.Context(), "sh", "-c", fmt.Sprintf("mkdir -p %[1]s /etc/onehost && cat > %[2]s && chmod 755 %[2]s && cp %[2]s %[3]s && cp %[2]s %[4]s && printf '%%s' '%[5]s' > /etc/onehost/place",
-			toolDir, progAgent, progSpreader, progLocal, rules))
+		cmd := h.Command(t.Context(), "sh", "-c", fmt.Sprintf("useradd -u 7001 %[6]s && mkdir -p %[1]s /etc/onehost && cat > %[2]s && chmod 755 %[2]s && cp %[2]s %[3]s && cp %[2]s %[4]s && printf '%%s' '%[5]s' > /etc/onehost/place",
+			toolDir, progAgent, progSpreader, progLocal, rules, soaker))
 		cmd.Stdin = program
 		out, err := cmd.CombinedOutput()
 		program.Close()
