@@ -185,9 +185,7 @@ func (b *book) ended(a *agent) {
 	a.mu.Unlock()
 	b.note(a, "its connection ended")
 	close(a.gone)
-	if !known { // the end of its session, or a fault: some time ago
-		b.operate(a, op{call: a.began, ret: never, in: input{verb: ends}})
-	}
+	b.noteEnd(a, a.began) // if nobody did anything to it: by the end of its session, or by a fault some time ago
 	if !known && !a.session.ending(now) && !b.excused(a, a.spawned) {
 		b.finding(a, "%s ended for no reason", a)
 	}
@@ -198,10 +196,18 @@ func (b *book) cause(a *agent, status unix.WaitStatus, what string) {
 	b.note(a, "%s", what)
 	a.mu.Lock()
 	a.causes = append(a.causes, cause{b.now(), status})
-	first := len(a.causes) == 1 && a.died == 0
 	a.mu.Unlock()
-	if first {
-		b.operate(a, op{call: b.now(), ret: never, in: input{verb: ends}})
+	b.noteEnd(a, b.now())
+}
+
+// noteEnd puts the end of an agent, at some time after call, into its history, unless it is there.
+func (b *book) noteEnd(a *agent, call time.Duration) {
+	a.mu.Lock()
+	was := a.endNoted
+	a.endNoted = true
+	a.mu.Unlock()
+	if !was {
+		b.operate(a, op{call: call, ret: never, in: input{verb: ends}})
 	}
 }
 
@@ -209,7 +215,7 @@ func (b *book) cause(a *agent, status unix.WaitStatus, what string) {
 func (a *agent) dying() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.causes) > 0 || a.died != 0
+	return len(a.causes) > 0 || a.died != 0 || a.reaped != 0
 }
 
 // exited and killed are statuses that wait gives.
@@ -256,6 +262,7 @@ func (b *book) waited(a *agent, s unix.WaitStatus) {
 	a.reaped = now
 	a.mu.Unlock()
 	b.note(a, "waited for: %s", showStatus(s))
+	b.noteEnd(a, a.began)
 	if before != 0 {
 		b.finding(a, "%s was waited for twice, at %.4f before", a, before.Seconds())
 	}
