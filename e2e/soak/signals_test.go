@@ -276,6 +276,9 @@ func (d *driver) stop(a *agent) {
 				d.tookChild(a, c, call, r, nil)
 				return
 			}
+			if bornElsewhere(c) {
+				continue // a job is stopped and continued with all that it has started and is in its group, this one perhaps
+			}
 			d.book.finding(c, "a second wait of %s after %v gave %v", c, k.sig, r)
 		}
 	}
