@@ -61,8 +61,12 @@ func TestNestFilter(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ nr, flags, want uint32 }{
-		{435, 0, unix.SECCOMP_RET_USER_NOTIF}, {compatClone, unix.CLONE_VM, unix.SECCOMP_RET_USER_NOTIF}, {compatClone, 0, unix.SECCOMP_RET_ALLOW},
-		{2, 0, unix.SECCOMP_RET_ALLOW}, {190, 0, unix.SECCOMP_RET_ALLOW}, {20, 0, unix.SECCOMP_RET_ALLOW}, // 20 is getpid there
+		{435, 0, unix.SECCOMP_RET_USER_NOTIF},
+		{compatClone, unix.CLONE_VM, unix.SECCOMP_RET_USER_NOTIF},
+		{compatClone, 0, unix.SECCOMP_RET_ALLOW},
+		{2, 0, unix.SECCOMP_RET_ALLOW},
+		{190, 0, unix.SECCOMP_RET_ALLOW},
+		{20, 0, unix.SECCOMP_RET_ALLOW}, // 20 is getpid there
 	} {
 		if got := verdict(t, prog, compatArch, c.nr, [6]uint64{uint64(c.flags)}); got != c.want {
 			t.Errorf("call %d of a 32-bit program, flags %#x: %#x, want %#x", c.nr, c.flags, got, c.want)

@@ -113,6 +113,7 @@ func (d *deed) do(slots map[int]int) (o outcome, err error) {
 			err = unix.Fstat(fd, &st)
 		}
 		o.Size, o.Links = st.Size, uint64(st.Nlink) //nolint:unconvert // not everywhere as long
+		o.Size, o.Links = st.Size, uint64(st.Nlink) //nolint:unconvert // 32 bits on arm64
 	case "chmod":
 		err = unix.Chmod(d.Path, uint32(d.Flags))
 	case "rename":
