@@ -236,6 +236,7 @@ func (d *driver) stop(a *agent) {
 	defer c.cmd.Unlock()
 	c.stops.Lock()
 	defer c.stops.Unlock()
+	d = &driver{session: d.session, ctx: context.WithoutCancel(d.ctx), rng: d.rng} // nobody would continue it after the round
 	began := d.book.now()
 	by := d.pick(func(o *agent) bool { return o != c && o != a && o.may(c) && (!o.native || o.session == d.session) })
 	if by == nil || !by.cmd.TryLock() {
