@@ -2,10 +2,12 @@ package soak
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
 
+	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/names"
 )
 
@@ -70,7 +72,32 @@ func (r *rig) trouble(lasting, ctx context.Context, t *testing.T, rng *rand.Rand
 				}
 			}
 		}
+		if err := r.agree(ctx); err != nil {
+			r.book.finding(nil, "after %s of %s: %v", what, name, err)
+		}
 		t.Logf("%9.4f %s of %s is over", r.book.now().Seconds(), what, name)
 		over()
 	}
+}
+
+// agree waits until every host can ask every other one: those that send no jobs may hear last that a host is back.
+func (r *rig) agree(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, asks := range r.cluster.Hosts() {
+		for to, number := range r.numbers {
+			for {
+				var reply control.WhereReply
+				err := control.Call(ctx, asks.Control(), control.OpWhere, control.PidRequest{Pid: names.MakePid(number, 1)}, &reply)
+				if err == nil {
+					break
+				}
+				if ctx.Err() != nil {
+					return fmt.Errorf("%s cannot ask %s: %w", asks.Name(), to, err)
+				}
+				pause(ctx, 20*time.Millisecond)
+			}
+		}
+	}
+	return nil
 }
