@@ -88,6 +88,8 @@ func (d *driver) judgeSend(by, to *agent, call time.Duration, err error, s *sent
 	}
 	loose := by == nil || by.at != to.at || to.at != to.home || to.parent == nil || to.parent.dying()
 	switch {
+	case err != nil && by != nil && d.book.excused(by, call): // one that is just coming back knows nobody elsewhere
+		return false
 	case err == nil || errors.Is(err, syscall.ESRCH):
 		if to.dying() || !d.book.excused(to, call) {
 			var out error
@@ -173,7 +175,7 @@ func (d *driver) askSignal(a *agent) {
 	}
 	ret := d.book.now()
 	d.book.note(to, "asked for by %s: %v", a, errnoOf(r[0]))
-	if d.book.excused(to, to.spawned) || to.session.ending(ret) || d.ending(ret) {
+	if d.book.excused(to, to.spawned) || d.book.excused(a, call) || to.session.ending(ret) || d.ending(ret) {
 		return
 	}
 	loose := a.at != to.at || to.at != to.home || to.parent == nil || to.parent.dying()
