@@ -61,6 +61,7 @@ func NewClient(log *slog.Logger) *Client {
 type Set struct {
 	cancel   context.CancelFunc
 	life     context.Context
+	line     *line
 	pumps    []*pump
 	consoles []*console
 	// Of those consoles that are read; nil once the processes have ended.
@@ -81,13 +82,13 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 		return nil, nil, err
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Set{cancel: cancel, life: life}
+	s := &Set{cancel: cancel, life: life, line: newLine(conn)}
 	fds := make([]FD, 0, len(ds))
 	outputs := map[int]*os.File{} // by Same
 	byName := map[int]*os.File{}  // by Open
 	for _, d := range ds {
 		fd := FD{N: d.N}
-		obj := &Object{conn: conn, seq: &c.seq, id: d.ID, flags: d.Flags, life: life}
+		obj := newObject(s.line, &c.seq, d.ID, d.Flags, life)
 		kind := d.Kind
 		if kind == Shipped && o.Ship == nil && d.Flags&unix.O_ACCMODE == unix.O_WRONLY {
 			kind = Output
@@ -176,9 +177,7 @@ func (s *Set) output(d Desc, obj *Object, o Options) (*os.File, error) {
 // these may have been opened for one direction only.
 func (s *Set) terminal(d Desc, all []Desc, obj *Object, o Options) (*os.File, error) {
 	other := func(d Desc) *Object {
-		as := *obj
-		as.id, as.flags = d.ID, d.Flags
-		return &as
+		return newObject(obj.line, obj.seq, d.ID, d.Flags, obj.life)
 	}
 	var in, out *Object
 	for _, x := range all {

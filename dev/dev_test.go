@@ -242,7 +242,7 @@ func (r *rig) object(f *os.File) *Object {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { r.server.Remove(id) })
-	return &Object{conn: r.conn, seq: &r.client.seq, id: id, life: r.t.Context()}
+	return newObject(newLine(r.conn), &r.client.seq, id, 0, r.t.Context())
 }
 
 func TestInterruptedRead(t *testing.T) {
@@ -351,30 +351,6 @@ func TestEnded(t *testing.T) {
 	fds, set := r.open(Options{}, 0, rd, outw)
 	if ws := r.run("cat; echo end", fds, set); ws != 0 || available(t, out) != "end\n" {
 		t.Errorf("status %#x", int(ws))
-	}
-}
-
-func TestLinkDrops(t *testing.T) {
-	r := newRig(t)
-	rd, _ := newPipe(t)
-	o := r.object(rd)
-	got := make(chan error, 1)
-	go func() {
-		_, err := o.Read(context.Background(), 1)
-		got <- err
-	}()
-	for { // until the read is under way at home
-		r.server.mu.Lock()
-		n := len(r.server.active)
-		r.server.mu.Unlock()
-		if n > 0 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	r.conn.Close()
-	if err := <-got; !errors.Is(err, syscall.EHOSTDOWN) {
-		t.Errorf("%v: want EHOSTDOWN", err)
 	}
 }
 

@@ -23,12 +23,16 @@ type held struct {
 	mu     sync.Mutex
 	refs   int // operations under way, and one for being known; guarded by mu
 	closed bool
-	own    [2]int // open files of our own on a pipe or terminal, for reading and for writing; -1: none yet; guarded by mu
+	lanes  [2]*lane // reads, writes
+	path   string   // of the journal; empty: none
+	notes  *os.File // the journal, once it is needed; guarded by mu
+	own    [2]int   // open files of our own on a pipe or terminal, for reading and for writing; -1: none yet; guarded by mu
 }
 
 // hold keeps a descriptor among those of open.
 func hold(open *sys.OpenFiles, f *os.File) (*held, error) {
 	h := &held{refs: 1, own: [2]int{-1, -1}}
+	h.lanes = [2]*lane{newLane(h, 0), newLane(h, 1)}
 	var err error
 	if cerr := control(f, func(fd int) { h.file, err = open.Keep(fd) }); cerr != nil {
 		return nil, cerr
@@ -57,6 +61,12 @@ func (h *held) put() {
 		return
 	}
 	h.file.Drop()
+	if h.notes != nil {
+		h.notes.Close()
+		if h.path != "" {
+			_ = os.Remove(h.path) // what stays is swept away by the next daemon
+		}
+	}
 	for _, fd := range h.own {
 		if fd >= 0 {
 			unix.Close(fd)
@@ -147,31 +157,40 @@ func (h *held) operate(ctx context.Context, write, patient bool, op func(fd int,
 // read reads up to len(p) bytes at the shared offset; 0 is the end of the file.
 func (h *held) read(ctx context.Context, p []byte) (int, error) {
 	return h.operate(ctx, false, false, func(fd, flags int) (int, error) {
-		if h.kind == unix.S_IFSOCK {
-			n, _, err := unix.Recvfrom(fd, p, flags)
-			return n, err
-		}
-		return unix.Read(fd, p)
+		return h.lanes[0].attempt(func() (int, error) {
+			if h.kind == unix.S_IFSOCK {
+				n, _, err := unix.Recvfrom(fd, p, flags)
+				return n, err
+			}
+			return unix.Read(fd, p)
+		})
 	})
 }
 
-// write writes all of p, or what it could and the error.
-func (h *held) write(ctx context.Context, p []byte, patient bool) (int, error) {
-	done := 0
-	for {
+// write writes all of p, or what it could and the error. Its lane knows how much of it has been written before.
+func (h *held) write(ctx context.Context, p []byte, patient bool) error {
+	l := h.lanes[1]
+	for l.last.count < uint64(len(p)) || len(p) == 0 {
 		n, err := h.operate(ctx, true, patient, func(fd, flags int) (int, error) {
-			if h.kind == unix.S_IFSOCK {
-				return unix.SendmsgN(fd, p[done:], nil, nil, flags)
-			}
-			return unix.Write(fd, p[done:])
+			return l.attempt(func() (int, error) {
+				rest := p[l.last.count:]
+				if h.kind == unix.S_IFSOCK {
+					return unix.SendmsgN(fd, rest, nil, nil, flags)
+				}
+				return unix.Write(fd, rest)
+			})
 		})
-		if n > 0 {
-			done += n
+		if err != nil {
+			return err
 		}
-		if err != nil || done >= len(p) {
-			return done, err
+		if err := l.wrote(n); err != nil {
+			return err
+		}
+		if len(p) == 0 {
+			break
 		}
 	}
+	return nil
 }
 
 // wait returns when fd is ready for events or broken; EINTR when ctx ended first.

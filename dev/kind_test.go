@@ -104,7 +104,10 @@ func TestClassify(t *testing.T) {
 }
 
 func TestDescribeRefuses(t *testing.T) {
-	s := NewServer(nil)
+	s, err := NewServer("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)

@@ -17,9 +17,10 @@ const interruptTimeout = 5 * time.Second
 // Object is the helper's end of one descriptor kept at home. Its methods may be called by several goroutines and return
 // syscall.Errno (wrapped, when the link says more).
 type Object struct {
-	conn  *link.Conn
-	seq   *atomic.Uint64 // numbers the operations of a connection
+	line  *line
+	seq   *atomic.Uint64 // numbers the operations of a client
 	id    uint64
+	turns [2]chan struct{} // of reads and of writes: one at a time is under way, so that the home need remember one only
 	flags int
 	life  context.Context // ends with the Set
 }
@@ -75,7 +76,7 @@ func (o *Object) write(ctx context.Context, p []byte, wait bool) (int, error) {
 
 // Seek moves the shared offset, as lseek does.
 func (o *Object) Seek(ctx context.Context, offset int64, whence int) (int64, error) {
-	r, err := o.conn.Call(ctx, seekMethod, encode(o.id, uint64(offset), uint64(whence)), nil)
+	r, err := o.line.call(ctx, seekMethod, encode(o.id, uint64(offset), uint64(whence)), nil, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -86,21 +87,49 @@ func (o *Object) Seek(ctx context.Context, offset int64, whence int) (int64, err
 	return int64(v[0]), nil
 }
 
+// newObject makes the end of the descriptor id.
+func newObject(l *line, seq *atomic.Uint64, id uint64, flags int, life context.Context) *Object {
+	return &Object{line: l, seq: seq, id: id, flags: flags, life: life, turns: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
+}
+
 // call performs one operation. The end of ctx interrupts it at home and its reply is still awaited, so that nothing that was read is
-// lost; the end of the connection or of the Set ends the wait.
+// lost; the end of the Set ends the wait, and so does interruptTimeout. When the connection ends it goes on by the next.
 func (o *Object) call(ctx context.Context, method string, body []byte, args ...uint64) (link.Reply, error) {
 	if o.life.Err() != nil {
-		return link.Reply{}, syscall.EBADF
+		return link.Reply{}, errOver
+	}
+	turn := o.turns[0]
+	if method == writeMethod {
+		turn = o.turns[1]
+	}
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return link.Reply{}, syscall.EINTR
+	case <-o.life.Done():
+		return link.Reply{}, errOver
 	}
 	seq := o.seq.Add(1)
 	life, cancel := context.WithCancel(o.life)
 	defer cancel()
+	var by atomic.Pointer[link.Conn]
+	interrupt := func(conn *link.Conn) {
+		_ = conn.Notify(interruptMethod, encode(seq), nil) // fails only with the connection; the next is told too
+	}
 	stop := context.AfterFunc(ctx, func() {
-		_ = o.conn.Notify(interruptMethod, encode(seq), nil) // fails only with the connection, which ends the call too
+		if conn := by.Load(); conn != nil {
+			interrupt(conn)
+		}
 		time.AfterFunc(interruptTimeout, cancel)
 	})
 	defer stop()
-	r, err := o.conn.Call(life, method, encode(append([]uint64{o.id, seq}, args...)...), body)
+	r, err := o.line.call(life, method, encode(append([]uint64{o.id, seq}, args...)...), body, func(conn *link.Conn) {
+		by.Store(conn)
+		if ctx.Err() != nil { // and its interruption came by an earlier one, if at all
+			interrupt(conn)
+		}
+	})
 	if err != nil && errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("the job is over: %w", syscall.EINTR)
 	}

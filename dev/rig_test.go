@@ -33,7 +33,11 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, server: NewServer(nil), client: NewClient(nil)}
+	server, err := NewServer(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, server: server, client: NewClient(nil)}
 	router := link.NewRouter()
 	r.server.Register(router)
 	home, helper := link.Peer{Number: 1, Name: "h1", Incarnation: 1}, link.Peer{Number: 2, Name: "h2", Incarnation: 1}

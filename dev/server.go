@@ -38,8 +38,10 @@ type operation struct {
 
 // Server keeps descriptors at home and serves the operations on them.
 type Server struct {
-	log  *slog.Logger
-	open sys.OpenFiles
+	log   *slog.Logger
+	open  sys.OpenFiles
+	dir   string // of what must be known after the daemon's death; empty: nothing is
+	first uint64 // of the ids that this daemon gives
 
 	mu     sync.Mutex // guards what follows
 	next   uint64
@@ -48,12 +50,19 @@ type Server struct {
 	early  map[operation]bool // interrupted before they came
 }
 
-// NewServer makes a server without descriptors.
-func NewServer(log *slog.Logger) *Server {
+// NewServer makes a server without descriptors. dir is a directory of its own, for what the next daemon must know if this one is killed;
+// empty: the next one cannot Resume.
+func NewServer(dir string, log *slog.Logger) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{log: log, files: map[uint64]*held{}, active: map[operation]context.CancelFunc{}, early: map[operation]bool{}}
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("descriptors kept for jobs: %w", err)
+		}
+	}
+	first := firstID()
+	return &Server{log: log, dir: dir, first: first, next: first, files: map[uint64]*held{}, active: map[operation]context.CancelFunc{}, early: map[operation]bool{}}, nil
 }
 
 // Register serves the operations on r.
@@ -70,16 +79,18 @@ func (s *Server) Add(f *os.File) (uint64, error) { return s.addFor(f, 0) }
 
 // addFor keeps an open file of the job whose ghost is given.
 func (s *Server) addFor(f *os.File, ghost int) (uint64, error) {
-	h, err := hold(&s.open, f)
-	if err != nil {
-		return 0, fmt.Errorf("keep descriptor of %s: %w", f.Name(), err)
-	}
-	h.job = ghost
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.next++
-	s.files[s.next] = h
-	return s.next, nil
+	id := s.next
+	s.mu.Unlock()
+	h, err := s.keep(id, f, ghost)
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	s.files[id] = h
+	s.mu.Unlock()
+	return id, nil
 }
 
 // Remove forgets a descriptor. Operations under way end first by themselves, or with their caller.
@@ -150,6 +161,17 @@ func (s *Server) serveRead(ctx context.Context, r *link.Request) (link.Reply, er
 		return link.Reply{}, err
 	}
 	defer h.put()
+	l := h.lanes[0]
+	if err := l.take(ctx); err != nil {
+		return link.Reply{}, err
+	}
+	defer l.give()
+	if already, err := l.start(r.From, v[1]); already || err != nil {
+		if err != nil {
+			return link.Reply{}, err
+		}
+		return l.again(false)
+	}
 	ctx, end := s.begin(ctx, r.From, v[1])
 	defer end()
 	buf := make([]byte, min(v[2], maxPiece))
@@ -157,13 +179,15 @@ func (s *Server) serveRead(ctx context.Context, r *link.Request) (link.Reply, er
 	if err != nil {
 		return link.Reply{}, err
 	}
-	reply := link.Reply{Body: buf[:n]}
+	var modes []byte
 	if h.job != 0 && h.kind == unix.S_IFCHR {
 		if t, terr := unix.IoctlGetTermios(h.fd, unix.TCGETS); terr == nil {
-			reply.Header, err = json.Marshal(t) // what the line was typed with
+			if modes, err = json.Marshal(t); err != nil { // what the line was typed with
+				return link.Reply{}, err
+			}
 		}
 	}
-	return reply, err
+	return l.reply(modes, buf[:n])
 }
 
 // serveWrite answers with how much was written and the errno that stopped it, for both may matter.
@@ -177,14 +201,32 @@ func (s *Server) serveWrite(ctx context.Context, r *link.Request) (link.Reply, e
 		return link.Reply{}, err
 	}
 	defer h.put()
+	l := h.lanes[1]
+	if err := l.take(ctx); err != nil {
+		return link.Reply{}, err
+	}
+	defer l.give()
+	if already, err := l.start(r.From, v[1]); already || err != nil {
+		if err != nil {
+			return link.Reply{}, err
+		}
+		return l.again(true)
+	}
+	called := ctx
 	ctx, end := s.begin(ctx, r.From, v[1])
 	defer end()
-	n, err := h.write(ctx, r.Body, v[2] != 0)
+	err = h.write(ctx, r.Body, v[2] != 0)
+	if called.Err() != nil {
+		return link.Reply{}, called.Err() // nobody hears how far it came: it goes on when it is asked again
+	}
 	errno := syscall.Errno(0)
 	if err != nil && !errors.As(err, &errno) {
 		return link.Reply{}, err
 	}
-	return link.Reply{Header: encode(uint64(n), uint64(errno))}, nil
+	if err := l.finish(errno); err != nil {
+		return link.Reply{}, err
+	}
+	return l.again(true)
 }
 
 func (s *Server) serveSeek(_ context.Context, r *link.Request) (link.Reply, error) {

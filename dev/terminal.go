@@ -126,7 +126,7 @@ func (c *console) change(ctx context.Context, state byte) {
 	}
 	body, err := json.Marshal(m)
 	if err == nil {
-		_, _ = c.obj.conn.Call(ctx, modesMethod, encode(c.obj.id), body) // a terminal that hung up has no modes
+		_, _ = c.obj.line.call(ctx, modesMethod, encode(c.obj.id), body, nil) // a terminal that hung up has no modes
 	}
 }
 

@@ -11,6 +11,18 @@ type Peer struct {
 	Number      names.Host
 	Name        names.HostName
 	Incarnation names.Incarnation
+	// Birth is the incarnation in which the life of the host began that this one goes on with: a daemon that is started again is
+	// another incarnation of the same life. It is Incarnation itself, or 0, if the host lives anew.
+	Birth names.Incarnation
+}
+
+// GoesOn reports whether the peer is still what it was in an earlier incarnation, or the same.
+func (p Peer) GoesOn(was names.Incarnation) bool {
+	birth := p.Birth
+	if birth == 0 {
+		birth = p.Incarnation
+	}
+	return birth <= was && was <= p.Incarnation
 }
 
 // Request is one incoming call or the opening of one incoming stream.

@@ -143,10 +143,10 @@ func TestClients(t *testing.T) {
 
 func TestPeers(t *testing.T) {
 	a, b := tcpPair(t, NewRouter(), NewRouter())
-	if got, want := a.Peer(), (Peer{Number: 2, Name: "h2", Incarnation: 3}); got != want {
+	if got, want := a.Peer(), (Peer{Number: 2, Name: "h2", Incarnation: 3, Birth: 3}); got != want {
 		t.Errorf("the dialler's peer is %v, want %v", got, want)
 	}
-	if got, want := b.Peer(), (Peer{Number: 1, Name: "h1", Incarnation: 3}); got != want {
+	if got, want := b.Peer(), (Peer{Number: 1, Name: "h1", Incarnation: 3, Birth: 3}); got != want {
 		t.Errorf("the listener's peer is %v, want %v", got, want)
 	}
 }

@@ -33,6 +33,7 @@ type Hello struct {
 	Number      names.Host
 	Name        names.HostName
 	Incarnation names.Incarnation
+	Birth       names.Incarnation // see Peer; 0: Incarnation
 
 	major uint32 // in place of ProtocolMajor; tests only
 }
@@ -40,7 +41,7 @@ type Hello struct {
 func (h Hello) message(refusal error) *linkpb.Hello {
 	m := &linkpb.Hello{
 		Major: ProtocolMajor, Minor: ProtocolMinor, Cluster: string(h.Cluster),
-		Number: uint32(h.Number), Name: string(h.Name), Incarnation: uint64(h.Incarnation),
+		Number: uint32(h.Number), Name: string(h.Name), Incarnation: uint64(h.Incarnation), Birth: uint64(h.Birth),
 	}
 	if h.major != 0 {
 		m.Major = h.major
@@ -75,7 +76,14 @@ func (h Hello) check(m *linkpb.Hello, cert names.Host) (Peer, error) {
 	if m.GetIncarnation() == 0 {
 		return Peer{}, fmt.Errorf("peer's hello names no incarnation: %w", names.Refused)
 	}
-	return Peer{Number: cert, Name: name, Incarnation: names.Incarnation(m.GetIncarnation())}, nil
+	birth := m.GetBirth()
+	if birth == 0 {
+		birth = m.GetIncarnation()
+	}
+	if birth > m.GetIncarnation() {
+		return Peer{}, fmt.Errorf("peer says that it was born in incarnation %d and is incarnation %d: %w", birth, m.GetIncarnation(), names.Refused)
+	}
+	return Peer{Number: cert, Name: name, Incarnation: names.Incarnation(m.GetIncarnation()), Birth: names.Incarnation(birth)}, nil
 }
 
 // greet exchanges hellos over a TLS connection that just began. The one who dialled speaks first, then the other, who

@@ -58,7 +58,7 @@ const leftGrace = 2 * time.Second
 func newLife(m *Member, id identity, listen string) (_ *life, err error) {
 	l := &life{
 		m: m, log: m.log, id: id, began: time.Now(), changed: make(chan struct{}), stood: make(chan struct{}), joiners: make(chan struct{}, 16),
-		hello: link.Hello{Cluster: id.Cluster, Number: id.Number, Name: id.Name, Incarnation: id.Incarnation},
+		hello: link.Hello{Cluster: id.Cluster, Number: id.Number, Name: id.Name, Incarnation: id.Incarnation, Birth: id.Birth},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if l.links, err = makeIdentity(id.Cert, id.Key, id.CA); err != nil {
@@ -327,7 +327,7 @@ func (l *life) rejoin() {
 	}
 	for l.ctx.Err() == nil && !shown(l.View()) {
 		ctx, cancel := context.WithTimeout(l.ctx, raftApply)
-		err := l.propose(ctx, Command{Op: OpRejoin, Host: l.id.Number, Incarnation: l.id.Incarnation, Addr: l.id.Addr, Slots: l.m.cfg.Slots})
+		err := l.propose(ctx, Command{Op: OpRejoin, Host: l.id.Number, Incarnation: l.id.Incarnation, Birth: l.id.Birth, Addr: l.id.Addr, Slots: l.m.cfg.Slots})
 		cancel()
 		if err != nil {
 			l.log.Info("not back in the cluster yet", "cluster", l.id.Cluster, "error", err)

@@ -21,6 +21,9 @@ const (
 
 // Config is what a Member needs to know.
 type Config struct {
+	// Boot names the time from one start of this host to the next: a member that is opened again with the same goes on with the life it had.
+	// Empty: it never does.
+	Boot     string
 	StateDir string        // default DefaultStateDir; made with mode 0700
 	Router   *link.Router  // the node registers its own methods on it before Open; Open adds the methods "member.…"
 	Listen   string        // host:port of the link listener; default: the address that Init or Join is given
@@ -73,6 +76,11 @@ func Open(cfg Config) (*Member, error) {
 	known, err := dir.load(fileIdentity, &id)
 	if err == nil && known {
 		m.change.Lock()
+		if m.cfg.Boot == "" || id.Boot != m.cfg.Boot {
+			id.Birth = 0
+		} else if id.Birth == 0 {
+			id.Birth = id.Incarnation
+		}
 		err = m.revive(id)
 		m.change.Unlock()
 	}
@@ -83,9 +91,14 @@ func Open(cfg Config) (*Member, error) {
 	return m, nil
 }
 
-// revive begins the next life of a host. The caller holds change.
+// revive begins the next incarnation of a host, which goes on with the life that began with id.Birth, or is born now if that is 0. The caller
+// holds change.
 func (m *Member) revive(id identity) error {
 	id.Incarnation++
+	id.Boot = m.cfg.Boot
+	if id.Birth == 0 {
+		id.Birth = id.Incarnation
+	}
 	listen := m.listenAt(id.Addr)
 	if err := m.dir.save(fileIdentity, id); err != nil { // before anybody hears of it
 		return err
@@ -215,7 +228,7 @@ func (m *Member) Init(ctx context.Context, cluster names.ClusterName, name names
 	if err != nil {
 		return err
 	}
-	id := identity{Cluster: cluster, Number: 1, Name: name, Incarnation: 1, CA: ca.Cert}
+	id := identity{Cluster: cluster, Number: 1, Name: name, Incarnation: 1, Boot: m.cfg.Boot, CA: ca.Cert}
 	if err := id.certify(*ca, now); err != nil {
 		return err
 	}
@@ -273,6 +286,7 @@ func (m *Member) Join(ctx context.Context, addr, token string, name names.HostNa
 	if err != nil {
 		return err
 	}
+	id.Boot = m.cfg.Boot
 	if err := m.dir.save(fileIdentity, id); err != nil {
 		return err
 	}
@@ -316,7 +330,7 @@ func (m *Member) reincarnate(l *life, seen names.Incarnation) {
 	}
 	m.finish(l)
 	id := l.id
-	id.Incarnation = max(id.Incarnation, seen)
+	id.Incarnation, id.Birth = max(id.Incarnation, seen), 0 // the others have given up all that it had
 	for try := 0; ; try++ { // the port may take a moment
 		err := m.revive(id)
 		if err == nil {

@@ -16,7 +16,7 @@ type Op string
 const (
 	OpCreate  Op = "create"  // the cluster, with its first host: Cluster, CA, Token, Name, Addr, Slots
 	OpJoin    Op = "join"    // a new host: Name, Addr, Slots, Generation of the token it showed, Request
-	OpRejoin  Op = "rejoin"  // a host's new life: Host, Incarnation, Addr, Slots
+	OpRejoin  Op = "rejoin"  // a host's new incarnation: Host, Incarnation, Birth, Addr, Slots
 	OpDrain   Op = "drain"   // Host takes no new jobs
 	OpResume  Op = "resume"  // Host takes jobs again
 	OpLeave   Op = "leave"   // Host is out for good
@@ -32,6 +32,7 @@ type Command struct {
 	At          time.Time         `json:"at"`
 	Host        names.Host        `json:"host,omitempty"`
 	Incarnation names.Incarnation `json:"incarnation,omitempty"`
+	Birth       names.Incarnation `json:"birth,omitempty"` // in which the life began that Incarnation goes on with
 	Name        names.HostName    `json:"name,omitempty"`
 	Addr        string            `json:"addr,omitempty"`
 	Slots       int               `json:"slots,omitempty"`
@@ -103,6 +104,10 @@ func (s *State) Apply(c Command) (Host, bool, error) {
 		case c.Incarnation < h.Incarnation, c.Incarnation == h.Incarnation && h.State == Failed:
 			return Host{}, false, refuse(errStale, "host %s: incarnation %d is over, %d is known", h.Name, c.Incarnation, h.Incarnation)
 		case c.Incarnation > h.Incarnation:
+			h.Birth = c.Birth
+			if h.State == Failed { // what it had has been given up
+				h.Birth = c.Incarnation
+			}
 			h.Incarnation, h.Since = c.Incarnation, c.At
 			if h.State != Drained {
 				h.State = Alive

@@ -29,6 +29,8 @@ type identity struct {
 	Number      names.Host        `json:"number"`
 	Name        names.HostName    `json:"name"`
 	Incarnation names.Incarnation `json:"incarnation"` // of the latest life; the next is one more
+	Birth       names.Incarnation `json:"birth,omitempty"` // the first of those that the latest goes on with; 0: none before it
+	Boot        string            `json:"boot,omitempty"`  // Config.Boot of the latest
 	Addr        string            `json:"addr"`
 	CA          []byte            `json:"ca"`   // certificate, DER
 	Cert        []byte            `json:"cert"` // DER

@@ -27,11 +27,21 @@ type Host struct {
 	Number      names.Host        `json:"number"`
 	Name        names.HostName    `json:"name"`
 	Incarnation names.Incarnation `json:"incarnation"`
+	Birth       names.Incarnation `json:"birth,omitempty"` // the incarnation in which its present life began; 0: in this one
 	State       HostState         `json:"state"`
 	Since       time.Time         `json:"since"` // when the state began, by the clock of the registry's leader
 	Addr        string            `json:"addr"`  // host:port of its link listener
 	Slots       int               `json:"slots"` // jobs it takes at a time
 	Voter       bool              `json:"voter"` // it holds a copy of the registry
+}
+
+// GoesOn reports whether the host still lives the life that it lived in an incarnation.
+func (h Host) GoesOn(was names.Incarnation) bool {
+	birth := h.Birth
+	if birth == 0 {
+		birth = h.Incarnation
+	}
+	return h.State.Up() && birth <= was && was <= h.Incarnation
 }
 
 // View is the cluster at one moment of the registry. All hosts see the same sequence of views, by Seq; a host that was

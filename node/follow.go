@@ -38,8 +38,12 @@ func (n *Node) follow(ctx context.Context) {
 					continue
 				}
 				if !h.State.Up() || h.Incarnation != was.Incarnation {
+					n.files.DropClient(was.Number, was.Incarnation) // its daemon had what it held of ours
+					if h.GoesOn(was.Incarnation) {
+						n.cfg.Log.Info("the daemon of a host has been started again", "host", h.Name)
+						continue
+					}
 					n.cfg.Log.Info("a host is gone", "host", h.Name, "state", string(h.State))
-					n.files.DropClient(was.Number, was.Incarnation)
 					// Ending a nest may take seconds; the next view must not wait for it.
 					n.wg.Go(func() { n.helper.LifeGone(was.Number, was.Incarnation) })
 				}

@@ -105,7 +105,9 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("file server: %w", err)
 	}
 	n.files.Register(n.router)
-	n.devs = dev.NewServer(cfg.Log)
+	if n.devs, err = dev.NewServer(filepath.Join(cfg.Run, "dev"), cfg.Log); err != nil {
+		return nil, err
+	}
 	n.devs.Register(n.router)
 	n.trees = newTrees(n)
 	n.helper = jobs.NewHelper(jobs.HelperConfig{Mount: n.trees.mount, Files: helperFiles{dev.NewClient(cfg.Log)}, Links: lateLinks{n}, Call: n.nested, Log: cfg.Log})
@@ -121,8 +123,12 @@ func Start(cfg Config) (_ *Node, err error) {
 	reader := list.NewReader(list.Config{Nests: n.helper.Nests, Elsewhere: n.home.Elsewhere})
 	reader.Register(n.router)
 	n.lister = &list.Lister{Reader: reader, Cluster: (*cluster)(n)}
+	boot, err := sys.Boot()
+	if err != nil {
+		return nil, err
+	}
 	n.member, err = member.Open(member.Config{
-		StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Log: cfg.Log,
+		Boot: boot, StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("membership: %w", err)

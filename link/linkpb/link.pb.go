@@ -108,6 +108,7 @@ type Hello struct {
 	Number        uint32                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"` // must be that of the certificate
 	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
 	Incarnation   uint64                 `protobuf:"varint,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Birth         uint64                 `protobuf:"varint,8,opt,name=birth,proto3" json:"birth,omitempty"`    // the incarnation in which the life of this host began that this one goes on with
 	Refusal       string                 `protobuf:"bytes,7,opt,name=refusal,proto3" json:"refusal,omitempty"` // why the sender will not talk; empty: it will
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -185,6 +186,13 @@ func (x *Hello) GetIncarnation() uint64 {
 	return 0
 }
 
+func (x *Hello) GetBirth() uint64 {
+	if x != nil {
+		return x.Birth
+	}
+	return 0
+}
+
 func (x *Hello) GetRefusal() string {
 	if x != nil {
 		return x.Refusal
@@ -204,14 +212,15 @@ const file_link_proto_rawDesc = "" +
 	"\n" +
 	"timeout_ns\x18\x03 \x01(\x04R\ttimeoutNs\x12\x14\n" +
 	"\x05errno\x18\x04 \x01(\rR\x05errno\x12\x12\n" +
-	"\x04text\x18\x05 \x01(\tR\x04text\"\xb5\x01\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"\xcb\x01\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05major\x18\x01 \x01(\rR\x05major\x12\x14\n" +
 	"\x05minor\x18\x02 \x01(\rR\x05minor\x12\x18\n" +
 	"\acluster\x18\x03 \x01(\tR\acluster\x12\x16\n" +
 	"\x06number\x18\x04 \x01(\rR\x06number\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12 \n" +
-	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\x12\x18\n" +
+	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\x12\x14\n" +
+	"\x05birth\x18\b \x01(\x04R\x05birth\x12\x18\n" +
 	"\arefusal\x18\a \x01(\tR\arefusalB(Z&github.com/onehost/onehost/link/linkpbb\x06proto3"
 
 var (
