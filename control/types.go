@@ -97,6 +97,9 @@ type SessionRequest struct {
 	Hosts   []names.HostName `json:"hosts,omitempty"` // only these may be used; empty: all
 	Slots   int              `json:"slots,omitempty"` // home's slots; -1: as the daemon chooses
 	NoLocal bool             `json:"no_local,omitempty"`
+	// Resume opens the session again, of this number, whose connection ended with an earlier daemon; Used are the hosts that had jobs of it.
+	Resume uint64       `json:"resume,omitempty"`
+	Used   []names.Host `json:"used,omitempty"`
 }
 
 // SessionReply names the session and the home.
@@ -152,12 +155,15 @@ type ExecRequest struct {
 	FDs     []FD       `json:"fds"`
 	// Again replays the image kept from the first try under this job number, whose process is a ghost by now.
 	Again bool `json:"again,omitempty"`
+	// Resume takes up the job, which runs on Host, after its connection ended with an earlier daemon. The descriptors are those of the first try.
+	Resume bool `json:"resume,omitempty"`
 }
 
 // Kinds of JobEvent.
 const (
 	JobRefused   = "refused"   // the job cannot go; Reason says why; the process is as it was and may run here
 	JobCaptured  = "captured"  // all that is needed of the process has been read: it may become a ghost
+	JobResumed   = "resumed"   // it has been taken up again; the orders up to Done were carried out, those after it are to be sent again
 	JobStarted   = "started"   // it runs there
 	JobStopped   = "stopped"   // by Signal
 	JobContinued = "continued" //
@@ -180,13 +186,17 @@ type JobEvent struct {
 
 	Group   int  `json:"group,omitempty"`
 	Session bool `json:"session,omitempty"`
+
+	Done      uint64 `json:"done,omitempty"`
+	Forgotten bool   `json:"forgotten,omitempty"` // of JobLost: nothing is kept of it, so it cannot begin again elsewhere
 }
 
-// JobOrder is what the session says to a job: a signal to pass on, or that its ghost has another parent now.
+// JobOrder is what the session says to a job: a signal to pass on, or that its ghost has another parent now. The orders to a job are numbered from 1.
 type JobOrder struct {
-	Signal int   `json:"signal"`
-	Code   int32 `json:"code"`            // si_code: SI_KERNEL means the terminal, so the whole process group gets it
-	Value  int64 `json:"value,omitempty"` // si_value, for rt_sigqueueinfo
-	Group  bool  `json:"group,omitempty"` // it was sent to the ghost's whole process group
-	Parent int   `json:"parent,omitempty"`
+	N      uint64 `json:"n"`
+	Signal int    `json:"signal"`
+	Code   int32  `json:"code"`            // si_code: SI_KERNEL means the terminal, so the whole process group gets it
+	Value  int64  `json:"value,omitempty"` // si_value, for rt_sigqueueinfo
+	Group  bool   `json:"group,omitempty"` // it was sent to the ghost's whole process group
+	Parent int    `json:"parent,omitempty"`
 }

@@ -211,14 +211,15 @@ func (l *lane) wrote(n int) error {
 }
 
 // Resume takes descriptors back that an earlier daemon of this host kept for a job: desc is its description, and files, which are numbered ns
-// in the job and stay the caller's, are what was described. An error says that the job cannot go on.
-func (s *Server) Resume(job int, desc []byte, ns []int, files []*os.File) (release func(), err error) {
+// in the job and stay the caller's, are what was described. doubt says that the job cannot go on, for it is not known whether its last read or write
+// was carried out; it may begin again with these descriptors.
+func (s *Server) Resume(job int, desc []byte, ns []int, files []*os.File) (release func(), doubt, err error) {
 	ds, err := Unmarshal(desc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(ns) != len(files) {
-		return nil, fmt.Errorf("%d descriptors, of which %d came: %w", len(ns), len(files), syscall.EINVAL)
+		return nil, nil, fmt.Errorf("%d descriptors, of which %d came: %w", len(ns), len(files), syscall.EINVAL)
 	}
 	byN := map[int]*os.File{}
 	for i, f := range files {
@@ -238,27 +239,29 @@ func (s *Server) Resume(job int, desc []byte, ns []int, files []*os.File) (relea
 		if f == nil {
 			err = fmt.Errorf("descriptor %d: %w", d.N, syscall.EBADF)
 		} else {
-			err = s.resume(d.ID, f, job)
+			var unsure error
+			unsure, err = s.resume(d.ID, f, job)
+			doubt = errors.Join(doubt, unsure)
 		}
 		if err != nil {
 			release()
-			return nil, err
+			return nil, nil, err
 		}
 		ids = append(ids, d.ID)
 	}
-	return release, nil
+	return release, doubt, nil
 }
 
 // resume keeps an open file under the id that an earlier daemon gave it.
-func (s *Server) resume(id uint64, f *os.File, job int) error {
+func (s *Server) resume(id uint64, f *os.File, job int) (doubt, err error) {
 	h, err := s.keep(id, f, job)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if notes, oerr := os.OpenFile(h.path, os.O_RDWR, 0); oerr == nil {
 		h.notes = notes
 		for _, l := range h.lanes {
-			err = errors.Join(err, l.recall(notes))
+			doubt = errors.Join(doubt, l.recall(notes))
 		}
 	}
 	s.mu.Lock()
@@ -273,7 +276,7 @@ func (s *Server) resume(id uint64, f *os.File, job int) error {
 		h.path = "" // of the one that is kept
 		h.close()
 	}
-	return err
+	return doubt, err
 }
 
 // Sweep removes what an earlier daemon noted of descriptors that nobody has taken back.

@@ -84,8 +84,8 @@ func TestReadOutlivesTheDaemon(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	conn := r.killed()
-	if _, err := r.server.Resume(0, desc, ns, []*os.File{rd}); err != nil {
-		t.Fatal(err)
+	if _, doubt, err := r.server.Resume(0, desc, ns, []*os.File{rd}); doubt != nil || err != nil {
+		t.Fatal(doubt, err)
 	}
 	select {
 	case g := <-got:
@@ -133,8 +133,8 @@ func TestOnce(t *testing.T) {
 	}
 	again()
 	conn := r.killed()
-	if _, err := r.server.Resume(0, desc, ns, files); err != nil {
-		t.Fatal(err)
+	if _, doubt, err := r.server.Resume(0, desc, ns, files); doubt != nil || err != nil {
+		t.Fatal(doubt, err)
 	}
 	l.set(conn)
 	again()
@@ -161,8 +161,8 @@ func TestPartWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn := r.killed()
-	if _, err := r.server.Resume(0, desc, ns, []*os.File{outw}); err != nil {
-		t.Fatal(err)
+	if _, doubt, err := r.server.Resume(0, desc, ns, []*os.File{outw}); doubt != nil || err != nil {
+		t.Fatal(doubt, err)
 	}
 	l.set(conn)
 	if n, err := objs[0].Write(t.Context(), []byte("abcdef")); n != 6 || err != nil { // its number is 1
@@ -186,9 +186,11 @@ func TestDoubt(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.killed()
-	if _, err := r.server.Resume(0, desc, ns, []*os.File{outw}); !errors.Is(err, errDoubt) {
-		t.Errorf("%v: want doubt", err)
+	release, doubt, err := r.server.Resume(0, desc, ns, []*os.File{outw})
+	if err != nil || !errors.Is(doubt, errDoubt) {
+		t.Fatalf("%v, %v: want doubt", doubt, err)
 	}
+	release()
 	if err := r.server.Sweep(); err != nil {
 		t.Error(err)
 	}

@@ -331,7 +331,7 @@ func (m *Member) reincarnate(l *life, seen names.Incarnation) {
 	m.finish(l)
 	id := l.id
 	id.Incarnation, id.Birth = max(id.Incarnation, seen), 0 // the others have given up all that it had
-	for try := 0; ; try++ { // the port may take a moment
+	for try := 0; ; try++ {                                 // the port may take a moment
 		err := m.revive(id)
 		if err == nil {
 			m.log.Warn("this host was declared failed while it lived: it comes back as a new incarnation", "incarnation", id.Incarnation+1)

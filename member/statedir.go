@@ -28,7 +28,7 @@ type identity struct {
 	Cluster     names.ClusterName `json:"cluster"`
 	Number      names.Host        `json:"number"`
 	Name        names.HostName    `json:"name"`
-	Incarnation names.Incarnation `json:"incarnation"` // of the latest life; the next is one more
+	Incarnation names.Incarnation `json:"incarnation"`     // of the latest life; the next is one more
 	Birth       names.Incarnation `json:"birth,omitempty"` // the first of those that the latest goes on with; 0: none before it
 	Boot        string            `json:"boot,omitempty"`  // Config.Boot of the latest
 	Addr        string            `json:"addr"`

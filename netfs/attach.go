@@ -32,7 +32,7 @@ func (m *Mount) attached(ctx context.Context) (*link.Conn, error) {
 		return conn, nil
 	}
 	life := conn.Peer().Incarnation
-	if m.epoch.Load() > 0 && life != m.life {
+	if m.epoch.Load() > 0 && !conn.Peer().GoesOn(m.life) {
 		m.fs.cache.clear() // else names that are kept would go on answering
 		return nil, fmt.Errorf("%w: host %s has been started again: its files have to be mounted again", syscall.EHOSTDOWN, m.cfg.Home)
 	}

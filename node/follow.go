@@ -41,6 +41,7 @@ func (n *Node) follow(ctx context.Context) {
 					n.files.DropClient(was.Number, was.Incarnation) // its daemon had what it held of ours
 					if h.GoesOn(was.Incarnation) {
 						n.cfg.Log.Info("the daemon of a host has been started again", "host", h.Name)
+						n.helper.Restarted(h.Number, h.Incarnation)
 						continue
 					}
 					n.cfg.Log.Info("a host is gone", "host", h.Name, "state", string(h.State))

@@ -114,7 +114,14 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.helper.Register(n.router)
 	n.on = on.NewServer(cfg.Log)
 	n.on.Register(n.router)
-	leases := &jobs.Leases{}
+	boot, err := sys.Boot()
+	if err != nil {
+		return nil, err
+	}
+	leases, err := jobs.OpenLeases(filepath.Join(cfg.Run, "leases"), boot)
+	if err != nil {
+		return nil, err
+	}
 	n.home = jobs.NewHome(jobs.HomeConfig{Tree: n.files, Files: n.devs, Links: lateLinks{n}, Lease: leases.Lease})
 	n.home.Register(n.router)
 	n.space = space.New(space.Config{Self: n.self, Links: knownLinks{n}, Jobs: n.home, Leases: leases, Nests: n.helper, Tree: n.files})
@@ -123,10 +130,6 @@ func Start(cfg Config) (_ *Node, err error) {
 	reader := list.NewReader(list.Config{Nests: n.helper.Nests, Elsewhere: n.home.Elsewhere})
 	reader.Register(n.router)
 	n.lister = &list.Lister{Reader: reader, Cluster: (*cluster)(n)}
-	boot, err := sys.Boot()
-	if err != nil {
-		return nil, err
-	}
 	n.member, err = member.Open(member.Config{
 		Boot: boot, StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Log: cfg.Log,
 	})
@@ -134,6 +137,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("membership: %w", err)
 	}
 	n.wg.Go(func() { n.follow(ctx) })
+	n.wg.Go(n.sweepNotes)
 	if n.server, err = control.Listen(cfg.Control, n.handlers()); err != nil {
 		return nil, err
 	}
@@ -170,6 +174,9 @@ func (l knownLinks) Conn(ctx context.Context, h names.Host) (*link.Conn, error) 
 
 // Close stops everything and waits for it: sessions first, then the work done for others, then the cluster.
 func (n *Node) Close() error {
+	if n.home != nil {
+		n.home.Stop()
+	}
 	if n.server != nil {
 		n.server.Close()
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,23 @@ func (c *Config) sweep() error {
 		errs = append(errs, os.Remove(dir))
 	}
 	return errors.Join(errs...)
+}
+
+// notesTime is how long after the start of a daemon sessions may take up what the last one had of theirs.
+const notesTime = time.Minute
+
+// sweepNotes takes away what was noted of descriptors that no session has taken up.
+func (n *Node) sweepNotes() {
+	t := time.NewTimer(notesTime)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-n.ctx.Done():
+		return
+	}
+	if err := n.devs.Sweep(); err != nil {
+		n.cfg.Log.Warn("notes of an earlier daemon cannot be cleared away", "err", err)
+	}
 }
 
 // detach unmounts all that is mounted at a place, one over the other, and removes the place.

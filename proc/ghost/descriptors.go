@@ -100,6 +100,19 @@ func Keep(open *sys.OpenFiles, fds []FD) (kept []Kept, err error) {
 	return kept, nil
 }
 
+// Files copies kept descriptors, for a message. CloseAll closes the copies.
+func Files(kept []Kept) (fds []FD, err error) {
+	for _, k := range kept {
+		n, err := unix.FcntlInt(uintptr(k.File.Fd), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			CloseAll(fds)
+			return nil, fmt.Errorf("copying descriptor %d: %w", k.N, err)
+		}
+		fds = append(fds, FD{N: k.N, File: os.NewFile(uintptr(n), "inherited "+strconv.Itoa(k.N))})
+	}
+	return fds, nil
+}
+
 // DropAll gives kept descriptors back.
 func DropAll(kept []Kept) {
 	for _, k := range kept {

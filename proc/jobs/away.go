@@ -52,8 +52,9 @@ func (h *Home) AllAway() []AwayJob {
 func (h *Helper) nestOf(from link.Peer) *home {
 	h.mu.Lock()
 	hm := h.homes[from.Number]
+	known := hm != nil && hm.goesOnLocked(from)
 	h.mu.Unlock()
-	if hm == nil || hm.incarnation != from.Incarnation {
+	if !known {
 		return nil
 	}
 	select {

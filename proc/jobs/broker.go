@@ -2,6 +2,8 @@ package jobs
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,8 +50,7 @@ type Broker struct {
 	here atomic.Int64
 
 	mu        sync.Mutex
-	last      uint64 // session
-	open      int    // sessions
+	open      int // sessions
 	table     *place.Table
 	self      names.Host // whose table it is
 	refreshed time.Time
@@ -112,16 +113,22 @@ func (b *Broker) ServeSession(ctx context.Context, who control.Caller, c *contro
 	if err != nil {
 		return err
 	}
+	id := req.Resume
+	if id == 0 {
+		var n [8]byte
+		_, _ = rand.Read(n[:])                       // it never fails
+		id = binary.NativeEndian.Uint64(n[:])>>1 | 1 // nobody can guess it
+		b.cfg.Home.OpenSession(id, who.UID)
+	} else if err := b.cfg.Home.ResumeSession(id, who.UID, req.Used); err != nil {
+		return err
+	}
 	b.mu.Lock()
-	b.last++
-	id := b.last
 	now := time.Now()
 	b.refreshLocked(now)
 	if b.open++; b.open == 1 {
 		b.table.Begin(now)
 	}
 	b.mu.Unlock()
-	b.cfg.Home.OpenSession(id, who.UID)
 	defer b.end(id)
 	ctx, cancel := context.WithCancel(ctx)
 	var waiting sync.WaitGroup

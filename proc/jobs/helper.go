@@ -42,6 +42,7 @@ type FileSet interface {
 	Watch(pids func() ([]int, error)) // the job has started; pids are its processes
 	SetWinsize(rows, cols uint16)     // the home's terminal has another size
 	Drain(ctx context.Context) error  // everything written to them is at the home
+	Attach(conn *link.Conn)           // the home is reached by another connection
 	Close()
 }
 
@@ -61,31 +62,37 @@ type Helper struct {
 
 	mu     sync.Mutex
 	homes  map[names.Host]*home
+	hosted map[hostedKey]*hosted
 	jobs   int
 	closed bool
 }
 
-// home is the nest of one life of one home; ready is closed when it is made or could not be.
+// home is the nest of one life of one home; ready is closed when it is made or could not be, and gone when it ends.
 type home struct {
-	incarnation names.Incarnation
+	incarnation names.Incarnation // the last that was heard of; guarded by Helper.mu
 	ready       chan struct{}
+	gone        chan struct{}
 	err         error
 	tree        Tree
 	nest        *nest.Nest
 	left        map[uint64][]*nest.Process // by session: ended jobs with descendants that live; guarded by Helper.mu
 	over        []uint64                   // sessions that have ended, the latest last; guarded likewise
+	claimed     map[uint64]bool            // since the home's daemon was started again: sessions that are there; nil: it was not; likewise
+	judged      bool                       // whoever has not been claimed by now is gone; likewise
 }
 
 // NewHelper makes the helper's end.
 func NewHelper(cfg HelperConfig) *Helper {
-	return &Helper{cfg: cfg, homes: map[names.Host]*home{}}
+	return &Helper{cfg: cfg, homes: map[names.Host]*home{}, hosted: map[hostedKey]*hosted{}}
 }
 
 // Register serves the stream of jobs on r.
 func (h *Helper) Register(r *link.Router) {
 	r.HandleStream(Method, h.serve)
+	r.HandleStream(ResumeMethod, h.serveResume)
 	r.HandleCall(WarmMethod, h.serveWarm)
 	r.HandleCall(endMethod, h.serveEnd)
+	r.HandleCall(claimMethod, h.serveClaim)
 }
 
 // Jobs says how many jobs run here now.
@@ -95,35 +102,44 @@ func (h *Helper) Jobs() int {
 	return h.jobs
 }
 
-// serve runs one job. The stream's end is the job's: when the home or the link goes, ctx ends and all of it is killed.
-func (h *Helper) serve(ctx context.Context, r *link.Request, s *link.Stream) error {
-	var x jobspb.Exec
-	if err := proto.Unmarshal(r.Body, &x); err != nil {
-		return fmt.Errorf("bad exec message: %w: %w", err, syscall.EBADMSG)
-	}
+// count counts the jobs that run here.
+func (h *Helper) count(by int) {
 	h.mu.Lock()
-	h.jobs++
+	h.jobs += by
 	h.mu.Unlock()
-	defer func() {
-		h.mu.Lock()
-		h.jobs--
-		h.mu.Unlock()
-	}()
-	send := func(ev *jobspb.Event) error {
+}
+
+// sender sends events by a stream.
+func sender(ctx context.Context, s *link.Stream) func(*jobspb.Event) error {
+	return func(ev *jobspb.Event) error {
 		msg, err := proto.Marshal(ev)
 		if err != nil {
 			return err
 		}
 		return s.Send(ctx, msg)
 	}
-	if err := h.run(ctx, r, s, &x, send); err != nil {
+}
+
+// serve runs one job, until it has ended and the home has heard of that. When the home ends the stream all of it is killed; when the connection
+// ends it is kept for a while, see hosted.
+func (h *Helper) serve(ctx context.Context, r *link.Request, s *link.Stream) error {
+	var x jobspb.Exec
+	if err := proto.Unmarshal(r.Body, &x); err != nil {
+		return fmt.Errorf("bad exec message: %w: %w", err, syscall.EBADMSG)
+	}
+	h.count(1)
+	send := sender(ctx, s)
+	j, err := h.begin(ctx, r, &x)
+	if err != nil {
+		h.count(-1)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		h.cfg.Log.Warn("job refused", "home", r.From.Name, "pid", x.Pid, "err", err)
 		return send(&jobspb.Event{Kind: jobspb.Event_REFUSED, Reason: err.Error()})
 	}
-	return nil
+	_ = send(&jobspb.Event{Kind: jobspb.Event_STARTED}) // attach sees a stream that has ended
+	return j.attach(ctx, r.Conn, s, send, false)
 }
 
 // startTime bounds the beginning of a job in a nest that is there: milliseconds, or as long as the home takes to send a
@@ -149,83 +165,36 @@ func (h *Helper) start(ctx context.Context, conn *link.Conn, hm *home, x *jobspb
 	return p, set, nil
 }
 
-// run starts the job and follows it; an error means that it never ran.
-func (h *Helper) run(ctx context.Context, r *link.Request, s *link.Stream, x *jobspb.Exec, send func(*jobspb.Event) error) error {
+// begin starts a job; an error means that it never ran.
+func (h *Helper) begin(ctx context.Context, r *link.Request, x *jobspb.Exec) (*hosted, error) {
 	hm, err := h.open(ctx, r.From, x.Home)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
+	h.mu.Lock()
+	if hm.claimed != nil {
+		hm.claimed[x.Session] = true
+	}
+	old := h.hosted[hostedKey{r.From.Number, x.Session, x.Job}]
+	h.mu.Unlock()
+	if old != nil { // its home has given it up, and has it begin again
+		old.giveUp()
+		select {
+		case <-old.over:
+		case <-starting.Done():
+			return nil, fmt.Errorf("it runs here still: %w", starting.Err())
+		}
+	}
 	p, set, err := h.start(starting, r.Conn, hm, x)
 	if err != nil {
 		if starting.Err() != nil && ctx.Err() == nil {
 			h.forget(r.From.Number, hm) // what hangs is its tree or itself: the next job gets new ones
 		}
-		return err
+		return nil, err
 	}
-	defer set.Close()
-	if err := send(&jobspb.Event{Kind: jobspb.Event_STARTED}); err != nil {
-		h.kill(p)
-	}
-	orders, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		for {
-			msg, err := s.Recv(orders)
-			var o jobspb.Order
-			if err != nil || proto.Unmarshal(msg, &o) != nil {
-				if orders.Err() == nil {
-					h.kill(p) // the home closed its side: the session is gone
-				}
-				return
-			}
-			if o.Ppid != 0 {
-				_ = p.SetParent(int(o.Ppid)) // fails only if the nest ends
-				continue
-			}
-			if err := hm.tree.Applied(orders, o.FsSeq); err != nil {
-				continue
-			}
-			if o.Rows > 0 || o.Cols > 0 {
-				set.SetWinsize(uint16(o.Rows), uint16(o.Cols))
-			}
-			if err := p.Signal(o.Signal, o.Code, o.Value, o.Group); err != nil && !errors.Is(err, unix.ESRCH) {
-				h.cfg.Log.Warn("signal", "home", r.From.Name, "pid", x.Pid, "signal", o.Signal, "err", err)
-			}
-		}
-	}()
-	// The end of ctx kills the job; its events still come, and the last of them ends the loop, so that nothing is left
-	// when this returns.
-	disarm := context.AfterFunc(ctx, func() { h.kill(p) })
-	defer disarm()
-	for ev := range p.Events() {
-		switch ev.Kind {
-		case nest.Stopped:
-			_ = send(&jobspb.Event{Kind: jobspb.Event_STOPPED, Signal: int32(ev.Status.StopSignal())})
-		case nest.Continued:
-			_ = send(&jobspb.Event{Kind: jobspb.Event_CONTINUED})
-		case nest.Regrouped:
-			_ = send(&jobspb.Event{Kind: jobspb.Event_REGROUPED, Pgid: uint32(ev.Group), Session: ev.Session})
-		case nest.Exited:
-			last := h.ended(ctx, hm, set, ev)
-			if ev.Left {
-				h.leave(hm, x.Session, p) // before the home can know of the end, and end the session
-			}
-			// The home closes the stream as soon as it has this, which is no order to kill what is left.
-			stop()
-			disarm()
-			if err := send(last); err != nil && ev.Left {
-				h.kill(p) // the session, or the home, is gone
-			}
-			return nil
-		case nest.Lost:
-			h.forget(r.From.Number, hm)
-			_ = send(&jobspb.Event{Kind: jobspb.Event_REFUSED, Reason: "its nest died"})
-			return nil
-		}
-	}
-	return nil
+	return h.host(r.From, hm, x, p, set), nil
 }
 
 // kill ends all of a job. A failure means that the nest itself is gone, and the job with it.

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,6 +39,9 @@ type HomeTree interface {
 // numbers. An unshippable one is an error that is the reason.
 type HomeFiles interface {
 	Describe(job, run int, ns []int, files []*os.File) (desc []byte, release func(), err error)
+	// Resume takes what an earlier daemon described for the process job back from its session. doubt: what became of the last read or write is not
+	// known, so the process cannot go on; it may begin again.
+	Resume(job int, desc []byte, ns []int, files []*os.File) (release func(), doubt, err error)
 	Winsize(desc []byte) (rows, cols uint16, ok bool) // of the terminal among what was described
 }
 
@@ -54,13 +60,14 @@ type HomeConfig struct {
 
 // Home is the home's end of jobs.
 type Home struct {
-	cfg HomeConfig
+	cfg     HomeConfig
+	stopped atomic.Bool
 
-	mu       sync.Mutex // guards what follows
-	sessions map[uint64]*openSession
-	kept     map[jobKey]*image // until the job has ended or its session has
-	runs     map[int]*watched  // runs with jobs elsewhere, by pid
-	away     map[int]AwayJob   // what runs elsewhere now, by pid
+	mu       sync.Mutex              // guards what follows
+	sessions map[uint64]*openSession // by their numbers, which nobody can guess: who knows one may take the session up again
+	kept     map[jobKey]*image       // until the job has ended or its session has
+	runs     map[int]*watched        // runs with jobs elsewhere, by pid
+	away     map[int]AwayJob         // what runs elsewhere now, by pid
 }
 
 type jobKey struct{ session, job uint64 }
@@ -81,6 +88,23 @@ func (h *Home) OpenSession(session uint64, uid uint32) {
 	h.mu.Lock()
 	h.sessions[session] = &openSession{uid: uid, hosts: map[names.Host]bool{}}
 	h.mu.Unlock()
+}
+
+// ResumeSession is OpenSession for a session that has outlived the daemon which opened it, and has had jobs on hosts. They are told.
+func (h *Home) ResumeSession(session uint64, uid uint32, hosts []names.Host) error {
+	h.mu.Lock()
+	if h.sessions[session] != nil {
+		h.mu.Unlock()
+		return fmt.Errorf("session %d is open: %w", session, syscall.EBUSY)
+	}
+	s := &openSession{uid: uid, hosts: map[names.Host]bool{}}
+	for _, host := range hosts {
+		s.hosts[host] = true
+	}
+	h.sessions[session] = s
+	h.mu.Unlock()
+	go h.tellElsewhere(claimMethod, session, hosts)
+	return nil
 }
 
 // mayUse refuses whoever speaks of a session that is another user's, or none.
@@ -112,7 +136,10 @@ func (h *Home) ServeExec(ctx context.Context, who control.Caller, c *control.Con
 	conn, err := h.cfg.Links.Conn(ctx, req.Host)
 	if err != nil {
 		closeAll(files)
-		return c.Send(control.JobEvent{Kind: lostOr(req.Again, control.JobRefused), Host: req.Host, Reason: "host unreachable"})
+		return c.Send(control.JobEvent{Kind: lostOr(req.Again || req.Resume, control.JobRefused), Host: req.Host, Reason: "host unreachable", Forgotten: req.Resume})
+	}
+	if req.Resume {
+		return h.resume(ctx, who, c, conn, &req, files)
 	}
 	key := jobKey{req.Session, req.Job}
 	img, err := h.image(who, key, &req, files)
@@ -128,12 +155,7 @@ func (h *Home) ServeExec(ctx context.Context, who control.Caller, c *control.Con
 			return nil // the session is gone: nobody is left to tell
 		}
 	}
-	ev := h.drive(ctx, conn, c, who.Pid, &req, img)
-	if ev.Kind != control.JobLost {
-		h.Drop(req.Session, req.Job)
-	}
-	_ = c.Send(ev) // a session that is gone has dropped its jobs already
-	return nil
+	return h.last(c, &req, h.drive(ctx, conn, c, who.Pid, &req, img))
 }
 
 func lostOr(again bool, kind string) string {
@@ -175,17 +197,22 @@ func (h *Home) image(who control.Caller, key jobKey, req *control.ExecRequest, f
 	}
 	x.Session, x.Job, x.Fds = req.Session, req.Job, desc
 	img := &image{exec: x, release: sync.OnceFunc(release)}
+	return img, h.keep(key, img)
+}
+
+// keep keeps an image for as long as its session lasts.
+func (h *Home) keep(key jobKey, img *image) error {
 	h.mu.Lock()
-	_, open := h.sessions[req.Session]
+	_, open := h.sessions[key.session]
 	if open {
 		h.kept[key] = img
 	}
 	h.mu.Unlock()
 	if !open { // it ended meanwhile, and nobody would drop the image
 		img.release()
-		return nil, fmt.Errorf("session %d has ended: %w", req.Session, syscall.ESRCH)
+		return fmt.Errorf("session %d has ended: %w", key.session, syscall.ESRCH)
 	}
-	return img, nil
+	return nil
 }
 
 // Drop forgets the image of a job and closes its descriptors.
@@ -216,8 +243,11 @@ func (h *Home) DropSession(session uint64) {
 	for _, img := range gone {
 		img.release()
 	}
-	if s != nil {
-		h.endElsewhere(session, s)
+	if s != nil && !h.stopped.Load() {
+		h.mu.Lock()
+		hosts := slices.Collect(maps.Keys(s.hosts))
+		h.mu.Unlock()
+		h.tellElsewhere(endMethod, session, hosts)
 	}
 }
 
@@ -244,63 +274,11 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run 
 		return lost(err)
 	}
 	h.sent(req.Session, req.Host)
-	s, err := conn.Open(ctx, Method, nil, data)
+	s, err := conn.Open(context.WithoutCancel(ctx), Method, nil, data)
 	if err != nil {
 		return lost(err)
 	}
-	defer s.Reset(context.Canceled) // no-op after a clean end; otherwise the helper ends the job
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	order := func(o *jobspb.Order) error {
-		msg, err := proto.Marshal(o)
-		if err != nil {
-			return err
-		}
-		return s.Send(ctx, msg)
-	}
-	job := &running{pid: req.Pid, host: req.Host, send: order}
-	defer h.watch(run, job)()
-	defer h.notAway(req.Pid)
-	ordersDone := make(chan struct{})
-	go func() {
-		defer close(ordersDone)
-		defer cancel() // the session is gone: so is the job
-		h.orders(ctx, c, order, req.Host, img)
-	}()
-	defer func() {
-		// The reader of orders sits in Receive; an expired deadline wakes it, and the connection ends with us anyway.
-		_ = c.SetDeadline(time.Unix(1, 0))
-		<-ordersDone
-		_ = c.SetDeadline(time.Time{})
-	}()
-	for {
-		msg, err := s.Recv(ctx)
-		if err != nil {
-			h.cfg.Tree.Lost(ctx, req.Host, conn.Peer().Incarnation) // before it may run again
-			return lost(err)
-		}
-		var ev jobspb.Event
-		if err := proto.Unmarshal(msg, &ev); err != nil {
-			return lost(err)
-		}
-		out := event(req.Host, &ev)
-		switch ev.Kind {
-		case jobspb.Event_STARTED:
-			h.isAway(AwayJob{Pid: req.Pid, Host: req.Host, Run: run})
-		case jobspb.Event_EXITED:
-			img.release() // before anybody can know that it ended: readers of its pipes must see the end
-			return out
-		case jobspb.Event_REFUSED:
-			out.Kind = control.JobLost // the helper, not the job, said no; another one may take it
-			return out
-		}
-		if !job.heard(ev.Kind) {
-			continue
-		}
-		if err := c.Send(out); err != nil {
-			return lost(err)
-		}
-	}
+	return h.carry(ctx, &leg{conn: conn, stream: s}, c, run, req, img)
 }
 
 // about says what a helper must know to make the nest of this home.
@@ -339,7 +317,7 @@ func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.O
 			h.mu.Lock()
 			img.exec.Ppid = uint32(o.Parent)
 			h.mu.Unlock()
-			if order(&jobspb.Order{Ppid: uint32(o.Parent)}) != nil {
+			if order(&jobspb.Order{N: o.N, Ppid: uint32(o.Parent)}) != nil {
 				return
 			}
 			continue
@@ -348,7 +326,7 @@ func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.O
 		if err != nil {
 			return
 		}
-		out := &jobspb.Order{Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: toGroup(o), FsSeq: seq}
+		out := &jobspb.Order{N: o.N, Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: toGroup(o), FsSeq: seq}
 		if o.Signal == int(unix.SIGWINCH) {
 			if rows, cols, ok := h.cfg.Files.Winsize(img.exec.Fds); ok {
 				out.Rows, out.Cols = uint32(rows), uint32(cols)

@@ -31,12 +31,15 @@ func (h *Helper) open(ctx context.Context, from link.Peer, about *jobspb.Home) (
 	}
 	hm := h.homes[from.Number]
 	var old *home
-	if hm != nil && hm.incarnation != from.Incarnation {
+	if hm != nil && !hm.goesOnLocked(from) {
 		old, hm = hm, nil
+	}
+	if hm != nil {
+		h.heardLocked(hm, from)
 	}
 	mine := hm == nil
 	if mine {
-		hm = &home{incarnation: from.Incarnation, ready: make(chan struct{})}
+		hm = &home{incarnation: from.Incarnation, ready: make(chan struct{}), gone: make(chan struct{})}
 		h.homes[from.Number] = hm
 	}
 	h.mu.Unlock()
@@ -105,6 +108,50 @@ func (h *Helper) forget(n names.Host, hm *home) {
 	}
 }
 
+// goesOnLocked reports whether a host, in the incarnation it has now, still lives the life whose nest this is.
+func (hm *home) goesOnLocked(from link.Peer) bool {
+	return from.GoesOn(hm.incarnation)
+}
+
+// heardLocked takes note of the incarnation of a home. If its daemon has been started again, what sessions left behind here ends in a while, unless
+// they are still there and claim it.
+func (h *Helper) heardLocked(hm *home, from link.Peer) {
+	if from.Incarnation <= hm.incarnation {
+		return
+	}
+	hm.incarnation, hm.claimed, hm.judged = from.Incarnation, map[uint64]bool{}, false
+	inc := from.Incarnation
+	time.AfterFunc(claimTime, func() { h.endUnclaimed(hm, inc) })
+}
+
+// Restarted says that the daemon of a home has been started again, as another incarnation.
+func (h *Helper) Restarted(n names.Host, inc names.Incarnation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if hm := h.homes[n]; hm != nil {
+		h.heardLocked(hm, link.Peer{Number: n, Incarnation: inc})
+	}
+}
+
+// endUnclaimed ends what sessions left behind that have not outlived their home's daemon.
+func (h *Helper) endUnclaimed(hm *home, inc names.Incarnation) {
+	var left []*nest.Process
+	h.mu.Lock()
+	if hm.incarnation == inc {
+		hm.judged = true
+		for session, all := range hm.left {
+			if !hm.claimed[session] {
+				left = append(left, all...)
+				delete(hm.left, session)
+			}
+		}
+	}
+	h.mu.Unlock()
+	for _, p := range left {
+		h.kill(p)
+	}
+}
+
 // end takes a nest down. The tree is aborted first: a process that waits for a home that is gone must come
 // out of the kernel to die.
 func (h *Helper) end(hm *home) {
@@ -112,6 +159,7 @@ func (h *Helper) end(hm *home) {
 	if hm.err != nil || hm.nest == nil {
 		return
 	}
+	close(hm.gone)
 	hm.tree.Abort()
 	if err := hm.nest.Close(); err != nil {
 		h.cfg.Log.Warn("closing a nest", "err", err)
@@ -127,8 +175,9 @@ func (h *Helper) end(hm *home) {
 func (h *Helper) LifeGone(n names.Host, inc names.Incarnation) {
 	h.mu.Lock()
 	hm := h.homes[n]
+	over := hm != nil && hm.incarnation <= inc // otherwise it has gone on
 	h.mu.Unlock()
-	if hm != nil && hm.incarnation == inc {
+	if over {
 		h.forget(n, hm)
 	}
 }

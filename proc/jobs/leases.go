@@ -3,7 +3,10 @@ package jobs
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -24,8 +27,55 @@ const leaseBlocks = (names.MaxLease + 1 - names.FirstLease) / leaseSize
 // forked there get numbers that are unique in it. A helper keeps its blocks for the life of the home. The first goes with its first
 // job; it asks for another when more than half of what it has is in use.
 type Leases struct {
+	path string // where they are kept for the next daemon; empty: nowhere
+	boot string
+
 	mu     sync.Mutex
 	owners []names.Host // of the blocks, in the order of their numbers
+}
+
+// leaseFile is what is kept. There is no need for it to be on a disk: it is worth nothing when the host has been started again.
+type leaseFile struct {
+	Boot   string       `json:"boot"` // as sys.Boot gives it
+	Owners []names.Host `json:"owners"`
+}
+
+// OpenLeases takes up the leases that an earlier daemon gave on the same boot of the host: those who have them go on using them.
+func OpenLeases(path, boot string) (*Leases, error) {
+	l := &Leases{path: path, boot: boot}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return l, nil
+	}
+	var was leaseFile
+	if err == nil {
+		err = json.Unmarshal(data, &was)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("leased pids: %w: restart this host, or remove %s when no process of it runs elsewhere", err, path)
+	}
+	if was.Boot == boot {
+		l.owners = was.Owners
+	}
+	return l, nil
+}
+
+// saveLocked keeps the leases, before anybody has a new one.
+func (l *Leases) saveLocked(owners []names.Host) error {
+	if l.path == "" {
+		return nil
+	}
+	data, err := json.Marshal(leaseFile{l.boot, owners})
+	if err == nil {
+		err = os.WriteFile(l.path+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(l.path+".new", l.path)
+	}
+	if err != nil {
+		return fmt.Errorf("leased pids: %w", err)
+	}
+	return nil
 }
 
 // Lease gives a block of a helper, first and last pid: the one after those that it has already. It fails with EAGAIN when all are
@@ -52,7 +102,11 @@ func (l *Leases) Lease(helper names.Host, has int) (first, last int, err error) 
 		case !first && at >= leaseBlocks/2:
 			return 0, 0, fmt.Errorf("half of this host's pids are leased, and the rest is kept for other helpers: %w", syscall.EAGAIN)
 		}
-		l.owners = append(l.owners, helper)
+		owners := append(slices.Clone(l.owners), helper)
+		if err := l.saveLocked(owners); err != nil {
+			return 0, 0, err
+		}
+		l.owners = owners
 	}
 	first = names.FirstLease + at*leaseSize
 	return first, first + leaseSize - 1, nil

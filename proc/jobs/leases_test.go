@@ -2,6 +2,8 @@ package jobs
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -44,5 +46,29 @@ func TestLeases(t *testing.T) {
 	lease(99, 0, -1)
 	if h := l.Holders(); len(h) != 2+leaseBlocks/2 || h[2] != names.FirstLease+leaseSize {
 		t.Errorf("holders: %v", h)
+	}
+}
+
+// TestLeasesOutliveTheDaemon: what was leased stays so for the next daemon of the same boot, and for no other.
+func TestLeasesOutliveTheDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "leases")
+	for _, c := range []struct {
+		boot   string
+		helper names.Host
+		want   int
+	}{{"one", 2, 0}, {"one", 3, 1}, {"one", 2, 0}, {"two", 3, 0}, {"two", 2, 1}} {
+		l, err := OpenLeases(path, c.boot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, _, err := l.Lease(c.helper, 0); err != nil || first != names.FirstLease+c.want*leaseSize {
+			t.Errorf("boot %s, host %d: %d, %v; want block %d", c.boot, c.helper, first, err, c.want)
+		}
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenLeases(path, "two"); err == nil {
+		t.Error("a damaged file was taken for good")
 	}
 }

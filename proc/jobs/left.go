@@ -30,7 +30,7 @@ const rememberOver = 1000
 // leave keeps a job whose process has ended and whose descendants have not, until its session ends.
 func (h *Helper) leave(hm *home, session uint64, p *nest.Process) {
 	h.mu.Lock()
-	over := slices.Contains(hm.over, session)
+	over := slices.Contains(hm.over, session) || hm.judged && !hm.claimed[session]
 	if !over {
 		if hm.left == nil {
 			hm.left = map[uint64][]*nest.Process{}
@@ -50,9 +50,10 @@ func (h *Helper) serveEnd(_ context.Context, r *link.Request) (link.Reply, error
 	}
 	h.mu.Lock()
 	var left []*nest.Process
-	if hm := h.homes[r.From.Number]; hm != nil && hm.incarnation == r.From.Incarnation {
+	if hm := h.homes[r.From.Number]; hm != nil && hm.goesOnLocked(r.From) {
 		left = hm.left[session]
 		delete(hm.left, session)
+		delete(hm.claimed, session)
 		if hm.over = append(hm.over, session); len(hm.over) > rememberOver {
 			hm.over = slices.Delete(hm.over, 0, 1)
 		}
@@ -60,6 +61,26 @@ func (h *Helper) serveEnd(_ context.Context, r *link.Request) (link.Reply, error
 	h.mu.Unlock()
 	for _, p := range left {
 		h.kill(p)
+	}
+	return link.Reply{}, nil
+}
+
+// claimMethod is the call by which a home tells a helper that a session has outlived the home's daemon, and what it left behind there is to stay.
+// The header is the session's number, a varint.
+const claimMethod = "proc.claim"
+
+func (h *Helper) serveClaim(_ context.Context, r *link.Request) (link.Reply, error) {
+	session, n := binary.Uvarint(r.Header)
+	if n <= 0 || n != len(r.Header) {
+		return link.Reply{}, fmt.Errorf("bad claim message: %w", syscall.EBADMSG)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if hm := h.homes[r.From.Number]; hm != nil && hm.goesOnLocked(r.From) {
+		h.heardLocked(hm, r.From)
+		if hm.claimed != nil {
+			hm.claimed[session] = true
+		}
 	}
 	return link.Reply{}, nil
 }
@@ -79,15 +100,15 @@ func (h *Home) sent(session uint64, to names.Host) {
 	}
 }
 
-// endElsewhere tells the hosts that had jobs of a session that it has ended. It waits for them.
-func (h *Home) endElsewhere(session uint64, s *openSession) {
+// tellElsewhere tells the hosts that had jobs of a session what has become of it. It waits for them.
+func (h *Home) tellElsewhere(method string, session uint64, hosts []names.Host) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTime)
 	defer cancel()
 	var told sync.WaitGroup
-	for host := range s.hosts {
+	for _, host := range hosts {
 		told.Go(func() {
 			if c, err := h.cfg.Links.Conn(ctx, host); err == nil {
-				_, _ = c.Call(ctx, endMethod, binary.AppendUvarint(nil, session), nil) // a host that is gone took its processes along
+				_, _ = c.Call(ctx, method, binary.AppendUvarint(nil, session), nil) // a host that is gone took its processes along
 			}
 		})
 	}

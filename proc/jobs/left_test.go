@@ -50,6 +50,7 @@ func (noFiles) Release()                    {}
 func (noFiles) Watch(func() ([]int, error)) {}
 func (noFiles) SetWinsize(uint16, uint16)   {}
 func (noFiles) Drain(context.Context) error { return nil }
+func (noFiles) Attach(*link.Conn)           {}
 func (noFiles) Close()                      {}
 
 // TestLeft: what a job leaves running lives until its session ends, although its home closes the stream as soon as it has the

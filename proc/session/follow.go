@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -34,6 +36,13 @@ func (r *remoteJob) follow() {
 	}()
 	for {
 		last := r.events()
+		if last.Kind == jobCut {
+			ev, more := r.resume()
+			if more {
+				continue
+			}
+			last = ev
+		}
 		select {
 		case <-r.gone: // nobody is left to end
 			r.killed(last)
@@ -46,7 +55,7 @@ func (r *remoteJob) follow() {
 			r.exit(last)
 			return
 		}
-		if !r.retry(last.Reason) {
+		if !r.retry(last) {
 			return
 		}
 	}
@@ -55,7 +64,10 @@ func (r *remoteJob) follow() {
 // killTimeout bounds the wait for a job to die whose ghost was killed.
 const killTimeout = 10 * time.Second
 
-// events handles events until the last one, which it returns: JobExited, or JobLost however it came to that.
+// jobCut is the event that a job's connection ended without a last event: the daemon did.
+const jobCut = "cut"
+
+// events handles events until the last one, which it returns: JobExited, jobCut, or JobLost however it came to that.
 func (r *remoteJob) events() control.JobEvent {
 	r.mu.Lock()
 	conn := r.conn
@@ -66,7 +78,10 @@ func (r *remoteJob) events() control.JobEvent {
 	for {
 		var ev control.JobEvent
 		if _, err := conn.Receive(&ev); err != nil {
-			return control.JobEvent{Kind: control.JobLost, Reason: err.Error()}
+			if _, said := errors.AsType[*control.Failure](err); said {
+				return control.JobEvent{Kind: control.JobLost, Reason: err.Error()}
+			}
+			return control.JobEvent{Kind: jobCut, Reason: "onehostd ended", Forgotten: true}
 		}
 		switch ev.Kind {
 		case control.JobStopped:
@@ -201,11 +216,14 @@ func (r *remoteJob) finish(st Status) {
 const lostRounds = 2
 
 // retry begins the job again: on another host, or here. It reports whether there are more events to come.
-func (r *remoteJob) retry(reason string) bool {
+func (r *remoteJob) retry(last control.JobEvent) bool {
 	r.hangUp()
 	if !r.again {
-		r.fail(fmt.Sprintf("%s was lost (%s) while it ran: %s", r.hostName, reason, r.command))
+		r.fail(fmt.Sprintf("%s was lost (%s) while it ran: %s", r.hostName, last.Reason, r.command))
 		return false
+	}
+	if last.Forgotten {
+		return r.comeHome("fallback", false)
 	}
 	for rounds := 0; ; {
 		r.avoid = append(r.avoid, r.host)
@@ -224,6 +242,7 @@ func (r *remoteJob) retry(reason string) bool {
 			return r.comeHome(why, held)
 		}
 		r.host, r.hostName = to.Host, to.Name
+		r.serves = r.s.daemon.session()
 		conn, err := r.s.restart(r.job)
 		if err != nil {
 			continue
@@ -234,6 +253,74 @@ func (r *remoteJob) retry(reason string) bool {
 		r.s.report.JobRemote(r.id, r.command, r.hostName)
 		return true
 	}
+}
+
+// resume has the job taken up by the daemon that has been started again. It reports whether there are more events to come; if not, last says how
+// the job was lost.
+func (r *remoteJob) resume() (last control.JobEvent, more bool) {
+	r.hangUp()
+	for {
+		if r.s.daemon.await(r.s.ctx, r.serves) != nil {
+			return control.JobEvent{Kind: control.JobLost, Reason: "onehostd ended", Forgotten: true}, false
+		}
+		r.serves = r.s.daemon.session()
+		conn, ev, err := r.takeUp()
+		switch {
+		case err != nil: // this daemon has ended too
+			continue
+		case ev.Kind == control.JobResumed:
+			return ev, true
+		}
+		conn.Close()
+		return ev, false
+	}
+}
+
+// takeUp asks for the job, and sends again what was not carried out. An error says that there was no answer.
+func (r *remoteJob) takeUp() (*control.Conn, control.JobEvent, error) {
+	ctx, cancel := context.WithTimeout(r.s.ctx, captureTimeout)
+	defer cancel()
+	var ev control.JobEvent
+	conn, err := control.Dial(ctx, r.s.cfg.ControlPath)
+	if err != nil {
+		return nil, ev, err
+	}
+	r.mu.Lock()
+	kept := r.fds
+	r.mu.Unlock()
+	req := control.ExecRequest{Session: r.s.daemon.reply.Session, Job: r.id, Pid: r.pid, Host: r.host, Resume: true}
+	files, err := ghost.Files(kept)
+	if err != nil {
+		conn.Close()
+		return nil, ev, err
+	}
+	defer ghost.CloseAll(files)
+	all := make([]*os.File, len(files))
+	for i, f := range files {
+		req.FDs, all[i] = append(req.FDs, control.FD{N: f.N}), f.File
+	}
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	if err = conn.Open(control.OpExec, req, all...); err == nil {
+		_, err = conn.Receive(&ev)
+	}
+	if f, said := errors.AsType[*control.Failure](err); said {
+		return conn, control.JobEvent{Kind: control.JobLost, Reason: f.Error(), Forgotten: true}, nil
+	}
+	if err != nil {
+		conn.Close()
+		return nil, ev, err
+	}
+	if ev.Kind == control.JobResumed {
+		r.mu.Lock()
+		r.conn = conn
+		for _, o := range r.orders {
+			if o.N > ev.Done {
+				_ = conn.Send(o)
+			}
+		}
+		r.mu.Unlock()
+	}
+	return conn, ev, nil
 }
 
 // restart asks for the kept image of the job to be run on its new host.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type job struct {
 	avoid    []names.Host  // hosts that failed it
 	host     names.Host
 	hostName names.HostName
+	serves   int // which of the session's daemons was asked last
 }
 
 // remoteJob is a job that is elsewhere, with its ghost.
@@ -41,20 +43,22 @@ type remoteJob struct {
 	back  chan struct{} // closed when it execs again here
 	exe   string        // the image's file
 	mask  uint64        // signals it blocked
-	fds   []ghost.Kept  // its descriptors, kept while it may have to come back
+	fds   []ghost.Kept  // its descriptors, kept while it may have to come back, or be taken up by another daemon
 
 	parent  int        // of the ghost, as the job knows it; guarded by mu
 	counted [65]uint32 // by signal: how often its group had got it when the ghost got one last; forward's alone
 
 	mu      sync.Mutex // guards what follows
 	conn    *control.Conn
-	stopped bool             // the ghost is stopped, or on its way
-	woken   bool             // we sent the ghost a SIGCONT because the job was continued there
-	home    bool             // it comes back: its next exec is let through
-	halted  chan struct{}    // closed when the job says that it has stopped, or ends; nil if nobody waits for that
-	expect  map[int]expected // by signal
-	resumed bool             // a SIGCONT went to the job, and it has not said that it was continued
-	late    *time.Timer      // of a stop that may be one of before that
+	orders  []control.JobOrder // the last that were sent, for the next daemon if this one ends
+	ordered uint64             // the number of the last
+	stopped bool               // the ghost is stopped, or on its way
+	woken   bool               // we sent the ghost a SIGCONT because the job was continued there
+	home    bool               // it comes back: its next exec is let through
+	halted  chan struct{}      // closed when the job says that it has stopped, or ends; nil if nobody waits for that
+	expect  map[int]expected   // by signal
+	resumed bool               // a SIGCONT went to the job, and it has not said that it was continued
+	late    *time.Timer        // of a stop that may be one of before that
 }
 
 // captureTimeout bounds the daemon's reading of an image.
@@ -151,10 +155,12 @@ func numbers(fds []ghost.FD) map[int]bool {
 
 // capture asks the daemon to read the held image; its error is the reason for staying.
 func (s *supervisor) capture(j *job, fds []ghost.FD) (*control.Conn, error) {
+	j.serves = s.daemon.session()
 	conn, err := control.Dial(s.ctx, s.cfg.ControlPath)
 	if err != nil {
 		return nil, stays(reasonNoDaemon)
 	}
+	s.daemon.uses(j.host)
 	req := control.ExecRequest{Session: s.daemon.reply.Session, Job: j.id, Pid: j.pid, Host: j.host}
 	files := make([]*os.File, len(fds))
 	for i, fd := range fds {
@@ -203,15 +209,15 @@ func (s *supervisor) convert(held *ghost.Held, j *job, fds []ghost.FD, conn *con
 	if err != nil {
 		return nil, err
 	}
-	r := &remoteJob{job: j, s: s, ghost: g, gone: make(chan struct{}), back: make(chan struct{}), exe: exe, mask: held.Mask, conn: conn, parent: parent}
+	r := &remoteJob{
+		job: j, s: s, ghost: g, gone: make(chan struct{}), back: make(chan struct{}), exe: exe, mask: held.Mask, conn: conn, parent: parent,
+	}
 	for sig := 1; sig < len(r.counted); sig++ {
 		r.counted[sig] = s.witness.counts.Of(sig)
 	}
-	if j.again {
-		if r.fds, err = ghost.Keep(&s.open, fds); err != nil {
-			g.Close()
-			return nil, err
-		}
+	if r.fds, err = ghost.Keep(&s.open, fds); err != nil {
+		g.Close()
+		return nil, err
 	}
 	s.mu.Lock()
 	s.ghosts[held.Pid] = r
@@ -293,12 +299,19 @@ func (r *remoteJob) wokenUnseen() bool {
 
 func (r *remoteJob) order(o control.JobOrder) {
 	r.mu.Lock()
-	conn := r.conn
-	r.mu.Unlock()
-	if conn != nil {
-		_ = conn.Send(o) // a connection that is gone is seen where events are read
+	defer r.mu.Unlock()
+	r.ordered++
+	o.N = r.ordered
+	if r.orders = append(r.orders, o); len(r.orders) > keptOrders {
+		r.orders = slices.Delete(r.orders, 0, 1)
+	}
+	if r.conn != nil {
+		_ = r.conn.Send(o) // a connection that is gone is seen where events are read
 	}
 }
+
+// keptOrders is how many orders may be under way when a daemon ends.
+const keptOrders = 256
 
 // reparented tells the job if its ghost has another parent than it knows of.
 func (r *remoteJob) reparented() {

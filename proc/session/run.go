@@ -122,7 +122,7 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 	s.wg.Go(s.watchStops)
 	var replies sync.WaitGroup
 	if d != nil {
-		replies.Go(d.serve)
+		replies.Go(func() { d.serve(ctx) })
 		s.wg.Go(func() {
 			select {
 			case <-d.done:

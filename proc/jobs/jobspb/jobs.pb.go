@@ -11,7 +11,6 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
 	sync "sync"
-	unsafe "unsafe"
 )
 
 const (
@@ -20,6 +19,55 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type Order_Step int32
+
+const (
+	Order_NOTHING Order_Step = 0
+	Order_ATTACH  Order_Step = 1 // after RESUMED: the home is ready to serve the job again
+	Order_END     Order_Step = 2 // likewise: it is not, and the job must end
+)
+
+// Enum value maps for Order_Step.
+var (
+	Order_Step_name = map[int32]string{
+		0: "NOTHING",
+		1: "ATTACH",
+		2: "END",
+	}
+	Order_Step_value = map[string]int32{
+		"NOTHING": 0,
+		"ATTACH":  1,
+		"END":     2,
+	}
+)
+
+func (x Order_Step) Enum() *Order_Step {
+	p := new(Order_Step)
+	*p = x
+	return p
+}
+
+func (x Order_Step) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Order_Step) Descriptor() protoreflect.EnumDescriptor {
+	return file_jobs_proto_enumTypes[0].Descriptor()
+}
+
+func (Order_Step) Type() protoreflect.EnumType {
+	return &file_jobs_proto_enumTypes[0]
+}
+
+func (x Order_Step) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Order_Step.Descriptor instead.
+func (Order_Step) EnumDescriptor() ([]byte, []int) {
+	return file_jobs_proto_rawDescGZIP(), []int{3, 0}
+}
 
 type Event_Kind int32
 
@@ -31,6 +79,7 @@ const (
 	Event_CONTINUED Event_Kind = 4
 	Event_EXITED    Event_Kind = 5
 	Event_REGROUPED Event_Kind = 6 // it has moved to another process group or session
+	Event_RESUMED   Event_Kind = 7 // the first on a stream that takes a job up again
 )
 
 // Enum value maps for Event_Kind.
@@ -43,6 +92,7 @@ var (
 		4: "CONTINUED",
 		5: "EXITED",
 		6: "REGROUPED",
+		7: "RESUMED",
 	}
 	Event_Kind_value = map[string]int32{
 		"NONE":      0,
@@ -52,6 +102,7 @@ var (
 		"CONTINUED": 4,
 		"EXITED":    5,
 		"REGROUPED": 6,
+		"RESUMED":   7,
 	}
 )
 
@@ -66,11 +117,11 @@ func (x Event_Kind) String() string {
 }
 
 func (Event_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_jobs_proto_enumTypes[0].Descriptor()
+	return file_jobs_proto_enumTypes[1].Descriptor()
 }
 
 func (Event_Kind) Type() protoreflect.EnumType {
-	return &file_jobs_proto_enumTypes[0]
+	return &file_jobs_proto_enumTypes[1]
 }
 
 func (x Event_Kind) Number() protoreflect.EnumNumber {
@@ -458,7 +509,9 @@ type Order struct {
 	FsSeq         uint64                 `protobuf:"varint,5,opt,name=fs_seq,json=fsSeq,proto3" json:"fs_seq,omitempty"`
 	Rows          uint32                 `protobuf:"varint,6,opt,name=rows,proto3" json:"rows,omitempty"` // with SIGWINCH: the new size of the job's terminal
 	Cols          uint32                 `protobuf:"varint,7,opt,name=cols,proto3" json:"cols,omitempty"`
-	Ppid          uint32                 `protobuf:"varint,8,opt,name=ppid,proto3" json:"ppid,omitempty"` // not 0: no signal, but another parent at home
+	Ppid          uint32                 `protobuf:"varint,8,opt,name=ppid,proto3" json:"ppid,omitempty"`                               // not 0: no signal, but another parent at home
+	N             uint64                 `protobuf:"varint,9,opt,name=n,proto3" json:"n,omitempty"`                                     // the orders of a session to a job are numbered from 1; 0: one of its home's own
+	Step          Order_Step             `protobuf:"varint,10,opt,name=step,proto3,enum=onehost.jobs.Order_Step" json:"step,omitempty"` // not 0: this instead of a signal
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,6 +602,20 @@ func (x *Order) GetPpid() uint32 {
 	return 0
 }
 
+func (x *Order) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *Order) GetStep() Order_Step {
+	if x != nil {
+		return x.Step
+	}
+	return Order_NOTHING
+}
+
 // Event goes from the helper to the home.
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -562,6 +629,8 @@ type Event struct {
 	MaxRss        int64                  `protobuf:"varint,8,opt,name=max_rss,json=maxRss,proto3" json:"max_rss,omitempty"` // bytes
 	Pgid          uint32                 `protobuf:"varint,9,opt,name=pgid,proto3" json:"pgid,omitempty"`                   // of REGROUPED
 	Session       bool                   `protobuf:"varint,10,opt,name=session,proto3" json:"session,omitempty"`            // of REGROUPED: by setsid
+	Image         []byte                 `protobuf:"bytes,11,opt,name=image,proto3" json:"image,omitempty"`                 // of RESUMED: the Exec
+	Done          uint64                 `protobuf:"varint,12,opt,name=done,proto3" json:"done,omitempty"`                  // of RESUMED: the number of the last order that was carried out
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -666,6 +735,81 @@ func (x *Event) GetSession() bool {
 	return false
 }
 
+func (x *Event) GetImage() []byte {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *Event) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+// Resume opens the stream by which a home takes up a job again whose stream it lost.
+type Resume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Job           uint64                 `protobuf:"varint,2,opt,name=job,proto3" json:"job,omitempty"`
+	Pid           uint32                 `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resume) Reset() {
+	*x = Resume{}
+	mi := &file_jobs_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resume) ProtoMessage() {}
+
+func (x *Resume) ProtoReflect() protoreflect.Message {
+	mi := &file_jobs_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resume.ProtoReflect.Descriptor instead.
+func (*Resume) Descriptor() ([]byte, []int) {
+	return file_jobs_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Resume) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Resume) GetJob() uint64 {
+	if x != nil {
+		return x.Job
+	}
+	return 0
+}
+
+func (x *Resume) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
 var File_jobs_proto protoreflect.FileDescriptor
 
 const file_jobs_proto_rawDesc = "" +
@@ -710,7 +854,7 @@ const file_jobs_proto_rawDesc = "" +
 	"\x06Rlimit\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\rR\bresource\x12\x10\n" +
 	"\x03cur\x18\x02 \x01(\x06R\x03cur\x12\x10\n" +
-	"\x03max\x18\x03 \x01(\x06R\x03max\"\xb2\x01\n" +
+	"\x03max\x18\x03 \x01(\x06R\x03max\"\x98\x02\n" +
 	"\x05Order\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\x05R\x06signal\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x14\n" +
@@ -719,7 +863,15 @@ const file_jobs_proto_rawDesc = "" +
 	"\x06fs_seq\x18\x05 \x01(\x04R\x05fsSeq\x12\x12\n" +
 	"\x04rows\x18\x06 \x01(\rR\x04rows\x12\x12\n" +
 	"\x04cols\x18\a \x01(\rR\x04cols\x12\x12\n" +
-	"\x04ppid\x18\b \x01(\rR\x04ppid\"\xed\x02\n" +
+	"\x04ppid\x18\b \x01(\rR\x04ppid\x12\f\n" +
+	"\x01n\x18\t \x01(\x04R\x01n\x12,\n" +
+	"\x04step\x18\n" +
+	" \x01(\x0e2\x18.onehost.jobs.Order.StepR\x04step\"(\n" +
+	"\x04Step\x12\v\n" +
+	"\aNOTHING\x10\x00\x12\n" +
+	"\n" +
+	"\x06ATTACH\x10\x01\x12\a\n" +
+	"\x03END\x10\x02\"\xa4\x03\n" +
 	"\x05Event\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.onehost.jobs.Event.KindR\x04kind\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x16\n" +
@@ -731,7 +883,9 @@ const file_jobs_proto_rawDesc = "" +
 	"\amax_rss\x18\b \x01(\x03R\x06maxRss\x12\x12\n" +
 	"\x04pgid\x18\t \x01(\rR\x04pgid\x12\x18\n" +
 	"\asession\x18\n" +
-	" \x01(\bR\asession\"a\n" +
+	" \x01(\bR\asession\x12\x14\n" +
+	"\x05image\x18\v \x01(\fR\x05image\x12\x12\n" +
+	"\x04done\x18\f \x01(\x04R\x04done\"n\n" +
 	"\x04Kind\x12\b\n" +
 	"\x04NONE\x10\x00\x12\v\n" +
 	"\aREFUSED\x10\x01\x12\v\n" +
@@ -740,7 +894,12 @@ const file_jobs_proto_rawDesc = "" +
 	"\tCONTINUED\x10\x04\x12\n" +
 	"\n" +
 	"\x06EXITED\x10\x05\x12\r\n" +
-	"\tREGROUPED\x10\x06B-Z+github.com/onehost/onehost/proc/jobs/jobspbb\x06proto3"
+	"\tREGROUPED\x10\x06\x12\v\n" +
+	"\aRESUMED\x10\a\"F\n" +
+	"\x06Resume\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\x04R\x03job\x12\x10\n" +
+	"\x03pid\x18\x03 \x01(\rR\x03pidB-Z+github.com/onehost/onehost/proc/jobs/jobspbb\x06proto3"
 
 var (
 	file_jobs_proto_rawDescOnce sync.Once
@@ -749,30 +908,33 @@ var (
 
 func file_jobs_proto_rawDescGZIP() []byte {
 	file_jobs_proto_rawDescOnce.Do(func() {
-		file_jobs_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_jobs_proto_rawDesc), len(file_jobs_proto_rawDesc)))
+		file_jobs_proto_rawDescData = protoimpl.X.CompressGZIP([]byte(file_jobs_proto_rawDesc))
 	})
 	return file_jobs_proto_rawDescData
 }
 
-var file_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_jobs_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_jobs_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_jobs_proto_goTypes = []any{
-	(Event_Kind)(0), // 0: onehost.jobs.Event.Kind
-	(*Exec)(nil),    // 1: onehost.jobs.Exec
-	(*Home)(nil),    // 2: onehost.jobs.Home
-	(*Rlimit)(nil),  // 3: onehost.jobs.Rlimit
-	(*Order)(nil),   // 4: onehost.jobs.Order
-	(*Event)(nil),   // 5: onehost.jobs.Event
+	(Order_Step)(0), // 0: onehost.jobs.Order.Step
+	(Event_Kind)(0), // 1: onehost.jobs.Event.Kind
+	(*Exec)(nil),    // 2: onehost.jobs.Exec
+	(*Home)(nil),    // 3: onehost.jobs.Home
+	(*Rlimit)(nil),  // 4: onehost.jobs.Rlimit
+	(*Order)(nil),   // 5: onehost.jobs.Order
+	(*Event)(nil),   // 6: onehost.jobs.Event
+	(*Resume)(nil),  // 7: onehost.jobs.Resume
 }
 var file_jobs_proto_depIdxs = []int32{
-	3, // 0: onehost.jobs.Exec.rlimits:type_name -> onehost.jobs.Rlimit
-	2, // 1: onehost.jobs.Exec.home:type_name -> onehost.jobs.Home
-	0, // 2: onehost.jobs.Event.kind:type_name -> onehost.jobs.Event.Kind
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 0: onehost.jobs.Exec.rlimits:type_name -> onehost.jobs.Rlimit
+	3, // 1: onehost.jobs.Exec.home:type_name -> onehost.jobs.Home
+	0, // 2: onehost.jobs.Order.step:type_name -> onehost.jobs.Order.Step
+	1, // 3: onehost.jobs.Event.kind:type_name -> onehost.jobs.Event.Kind
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_jobs_proto_init() }
@@ -784,9 +946,9 @@ func file_jobs_proto_init() {
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jobs_proto_rawDesc), len(file_jobs_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   5,
+			RawDescriptor: []byte(file_jobs_proto_rawDesc),
+			NumEnums:      2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
