@@ -2,6 +2,7 @@ package netfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -21,12 +22,13 @@ func (m *Mount) attached(ctx context.Context) (*link.Conn, error) {
 		default:
 			return c, nil
 		}
+		m.lost.CompareAndSwap(0, time.Now().UnixNano())
 	}
 	m.connMu.Lock()
 	defer m.connMu.Unlock()
 	conn, err := m.cfg.Conn(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", syscall.EHOSTDOWN, err)
+		return nil, fmt.Errorf("%w: %w: %w", syscall.EHOSTDOWN, errAway, err)
 	}
 	if m.conn.Load() == conn {
 		return conn, nil
@@ -41,6 +43,9 @@ func (m *Mount) attached(ctx context.Context) (*link.Conn, error) {
 		return nil, err
 	}
 	rep, err := conn.Call(ctx, "fs.attach", h, nil)
+	if errors.Is(err, link.ErrClosed) {
+		err = fmt.Errorf("%w: %w", errAway, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +63,35 @@ func (m *Mount) attached(ctx context.Context) (*link.Conn, error) {
 		m.fs.cache.clear()
 	}
 	m.epoch.Add(1) // after restart: a grant that passed its check before has the old number
+	m.lost.Store(0)
 	m.conn.Store(conn)
 	return conn, nil
+}
+
+// errAway says that the home is not to be reached now.
+var errAway = errors.New("it cannot be reached")
+
+// Operations wait awayTime for a home that was lost from sight: a daemon that is started again takes a part of a second, and one that has failed is
+// known to have (Abort). They look every awayEvery.
+const (
+	awayTime  = 2 * time.Second
+	awayEvery = 20 * time.Millisecond
+)
+
+// mayReturn waits a little for a home that was lost from sight. No means that it is no use.
+func (m *Mount) mayReturn(ctx context.Context, err error) bool {
+	lost := m.lost.Load()
+	if !errors.Is(err, errAway) || lost == 0 || time.Now().UnixNano()-lost > int64(awayTime) {
+		return false
+	}
+	t := time.NewTimer(awayEvery)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Waits between tries to reach a home whose connection was lost.

@@ -141,6 +141,9 @@ func (m *Mount) callFor(ctx context.Context, by caller, method string, op *fspb.
 		}
 		conn, err := m.attached(ctx)
 		if err != nil {
+			if m.mayReturn(ctx, err) {
+				continue
+			}
 			return nil, nil, m.errno(ctx, err)
 		}
 		rep, err := conn.CallFor(ctx, patience, method, h, body)

@@ -59,6 +59,7 @@ type Mount struct {
 	conn   atomic.Pointer[link.Conn]
 	epoch  atomic.Uint64     // counts the connections: the home's grants are good for one
 	life   names.Incarnation // of the home; guarded by connMu
+	lost   atomic.Int64      // when the connection was first found to have ended, ns of the clock; 0: it has not
 	clock  atomic.Int64      // the home's clock minus ours, ns
 
 	inval invalQueue

@@ -5,10 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,6 +54,8 @@ type objects struct {
 	objs    map[string]*obj
 	lru     *list.List // of *obj with refs == 0, oldest first
 	pins    uint64
+	path    string // where table is kept; empty: nowhere
+	table   mountTable
 	byFID   map[fid]string // pinned files by what fanotify calls them
 	devs    map[uint64]uint64
 }
@@ -63,6 +64,7 @@ func newObjects() *objects {
 	return &objects{
 		byMount: make(map[int]*mnt), objs: make(map[string]*obj), lru: list.New(),
 		byFID: make(map[fid]string), devs: make(map[uint64]uint64),
+		pins: uint64(time.Now().UnixNano()), // a number that an earlier daemon gave must not name another file
 	}
 }
 
@@ -236,43 +238,6 @@ func (o *objects) pinLocked(m *mnt, fd int) (fid, string, error) {
 	return key, id, nil
 }
 
-func (o *objects) mountLocked(mid, fd int) (*mnt, error) {
-	if m := o.byMount[mid]; m != nil {
-		return m, nil
-	}
-	kind, err := mountType(mid)
-	if err != nil {
-		return nil, err
-	}
-	if kind == "fuse."+fsName {
-		return nil, syscall.ELOOP // a tree of another host, mounted here: ask that host
-	}
-	m := &mnt{index: uint32(len(o.mounts)), id: mid}
-	switch kind {
-	case "proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "devpts", "securityfs", "bpf", "nfs", "nfs4", "cifs", "9p", "ceph":
-		m.volatile = true
-	}
-	m.volatile = m.volatile || strings.HasPrefix(kind, "fuse")
-	var sf unix.Statfs_t
-	if err := unix.Fstatfs(fd, &sf); err != nil {
-		return nil, err
-	}
-	binary.NativeEndian.PutUint32(m.fsid[:], uint32(sf.Fsid.Val[0]))
-	binary.NativeEndian.PutUint32(m.fsid[4:], uint32(sf.Fsid.Val[1]))
-	m.fd, err = unix.Open(procFD(fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
-	if err != nil {
-		m.fd = -1
-	} else if h, _, err := sys.NameToHandleFID(fd, true); err == nil {
-		if t, err := unix.OpenByHandleAt(m.fd, h, unix.O_PATH|unix.O_CLOEXEC); err == nil {
-			m.handles = true
-			_ = unix.Close(t)
-		}
-	}
-	o.mounts = append(o.mounts, m)
-	o.byMount[mid] = m
-	return m, nil
-}
-
 // ids gives the ids clients may know a file by that fanotify reports: one for each mount of its file system.
 func (o *objects) ids(f fid) []string {
 	o.mu.Lock()
@@ -297,6 +262,8 @@ func (o *objects) ino(st *unix.Statx_t) uint64 {
 	if !ok {
 		n = uint64(len(o.devs))
 		o.devs[dev] = n
+		o.table.Devs = append(o.table.Devs, dev)
+		_ = o.saveLocked() // without it, numbers of files may change when the daemon is started again
 	}
 	o.mu.Unlock()
 	return st.Ino ^ n<<48
@@ -327,23 +294,6 @@ func mountID(fd int) (int, error) {
 		return 0, err
 	}
 	return int(st.Mnt_id), nil
-}
-
-// mountType gives the file system type of a mount, as in mountinfo.
-func mountType(mid int) (string, error) {
-	b, err := os.ReadFile("/proc/thread-self/mountinfo")
-	if err != nil {
-		return "", err
-	}
-	want := fmt.Sprint(mid)
-	for line := range strings.Lines(string(b)) {
-		head, tail, ok := strings.Cut(line, " - ")
-		if ok && strings.HasPrefix(head, want+" ") {
-			kind, _, _ := strings.Cut(tail, " ")
-			return kind, nil
-		}
-	}
-	return "", syscall.ESTALE
 }
 
 // attr turns what statx says into what goes over the wire.

@@ -19,8 +19,11 @@ import (
 
 // ServerConfig says what a Server serves.
 type ServerConfig struct {
-	Root string       // the directory that clients see as /; default "/"
-	Log  *slog.Logger // default: none
+	Root string // the directory that clients see as /; default "/"
+	// Table is a file of what the next server must know to go on with this one's clients; Boot names the time for which it holds (sys.Boot). Empty: it
+	// cannot.
+	Table, Boot string
+	Log         *slog.Logger // default: none
 }
 
 // Server serves this host's tree to other hosts.
@@ -92,7 +95,11 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		clients: make(map[names.Host]*client), tokens: token.New(), waiting: make(map[uint64]chan struct{}),
 		unsent: newUnsent(),
 	}
-	var err error
+	err := s.files.restore(cfg.Table, cfg.Boot)
+	if err != nil {
+		s.files.close()
+		return nil, err
+	}
 	if s.fan, err = newFanotify(); err != nil {
 		return nil, err
 	}

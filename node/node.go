@@ -101,7 +101,12 @@ func Start(cfg Config) (_ *Node, err error) {
 	if n.meter, err = newMeter(); err != nil {
 		return nil, err
 	}
-	if n.files, err = netfs.NewServer(netfs.ServerConfig{Root: "/", Log: cfg.Log}); err != nil {
+	boot, err := sys.Boot()
+	if err != nil {
+		return nil, err
+	}
+	files := netfs.ServerConfig{Root: "/", Table: filepath.Join(cfg.Run, "mounts"), Boot: boot, Log: cfg.Log}
+	if n.files, err = netfs.NewServer(files); err != nil {
 		return nil, fmt.Errorf("file server: %w", err)
 	}
 	n.files.Register(n.router)
@@ -114,10 +119,6 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.helper.Register(n.router)
 	n.on = on.NewServer(cfg.Log)
 	n.on.Register(n.router)
-	boot, err := sys.Boot()
-	if err != nil {
-		return nil, err
-	}
 	leases, err := jobs.OpenLeases(filepath.Join(cfg.Run, "leases"), boot)
 	if err != nil {
 		return nil, err

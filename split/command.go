@@ -52,6 +52,7 @@ func Command(env Env) *cobra.Command {
 	}{
 		{"kill", "Crash a host at once, as if its power were cut", (*Host).Kill},
 		{"start", "Boot a host again, with the disk it had", (*Host).Start},
+		{"restart", "Kill a host's onehostd and start it again", (*Host).Restart},
 		{"freeze", "Stop all of a host, as a machine that hangs", (*Host).Freeze},
 		{"thaw", "Let a frozen host go on", (*Host).Thaw},
 		{"cut", "Drop all that a host sends and is sent", (*Host).Cut},

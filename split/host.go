@@ -176,6 +176,25 @@ func (h *Host) Start(ctx context.Context) error {
 	})
 }
 
+// Restart kills the host's onehostd, if it runs, and starts it again. It does not wait until the new one answers.
+func (h *Host) Restart(ctx context.Context) error {
+	conn, err := h.dial(ctx)
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, restartTime)
+	defer cancel()
+	var d daemonStatus
+	if err := control.Call(ctx, h.in.initSocket(h.name), opRestart, struct{}{}, &d); err != nil {
+		return fmt.Errorf("onehostd of %s: %w", h.name, err)
+	}
+	return nil
+}
+
+// restartTime bounds the end of a daemon that is killed, and the start of the next.
+const restartTime = 10 * time.Second
+
 // Freeze stops every process of the host at once, as a machine that hangs. Its kernel still answers pings.
 func (h *Host) Freeze(ctx context.Context) error { return h.freeze(ctx, true) }
 

@@ -27,6 +27,8 @@ const (
 const (
 	opExec   = "exec"   // execRequest with descriptors; then execEvent and execOrder
 	opDaemon = "daemon" // daemonStatus
+	// opRestart kills the host's onehostd, if it runs, and starts it again: nothing, daemonStatus.
+	opRestart = "restart"
 )
 
 // daemonStatus says how the host's onehostd does. Pid is the host's own number for it.
@@ -37,9 +39,13 @@ type daemonStatus struct {
 
 // hostInit is pid 1 of a host.
 type hostInit struct {
+	argv []string      // of the daemon
+	next chan struct{} // held while the daemon is started again
+
 	mu     sync.Mutex // held while forking, so that a child is known before it can be reaped
 	waits  map[int]chan unix.WaitStatus
 	daemon daemonStatus
+	ended  chan struct{} // closed when the daemon has
 }
 
 // initStage is pid 1 of a host, until it is killed.
@@ -57,8 +63,8 @@ func initStage() error {
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, unix.SIGCHLD)
 
-	in := &hostInit{waits: map[int]chan unix.WaitStatus{}}
-	server, err := control.Listen(initSocket, map[string]control.Handler{opExec: in.exec, opDaemon: in.status})
+	in := &hostInit{argv: daemon, next: make(chan struct{}, 1), waits: map[int]chan unix.WaitStatus{}}
+	server, err := control.Listen(initSocket, map[string]control.Handler{opExec: in.exec, opDaemon: in.status, opRestart: in.restart})
 	if err != nil {
 		return fail(report, err)
 	}
@@ -133,16 +139,51 @@ func (in *hostInit) startDaemon(argv []string) error {
 	if err != nil {
 		return fmt.Errorf("onehostd (%s): %w", argv[0], err)
 	}
+	ended := make(chan struct{})
 	in.mu.Lock()
-	in.daemon.Pid = pid
+	in.daemon, in.ended = daemonStatus{Pid: pid}, ended
 	in.mu.Unlock()
 	go func() {
 		ws := <-end
 		in.mu.Lock()
 		in.daemon = daemonStatus{Ended: describe(ws)}
 		in.mu.Unlock()
+		close(ended)
 	}()
 	return nil
+}
+
+func (in *hostInit) restart(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
+	if len(in.argv) == 0 {
+		closeAll(files)
+		return control.Refuse(syscall.ENOENT, "this host has no onehostd")
+	}
+	select {
+	case in.next <- struct{}{}:
+		defer func() { <-in.next }()
+	case <-ctx.Done():
+		closeAll(files)
+		return ctx.Err()
+	}
+	in.mu.Lock()
+	pid, ended := in.daemon.Pid, in.ended
+	if pid != 0 {
+		_ = unix.Kill(pid, unix.SIGKILL) // it cannot have been reaped: that takes mu
+	}
+	in.mu.Unlock()
+	if ended != nil {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			closeAll(files)
+			return ctx.Err()
+		}
+	}
+	if err := in.startDaemon(in.argv); err != nil {
+		closeAll(files)
+		return err
+	}
+	return in.status(ctx, who, c, body, files)
 }
 
 func (in *hostInit) status(_ context.Context, _ control.Caller, c *control.Conn, _ json.RawMessage, files []*os.File) error {

@@ -1,0 +1,259 @@
+package e2e_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/split"
+)
+
+// talker is a job that answers what it is told, does as children do, and says which signals it got.
+const talker = `
+trap 'got=1; echo usr1' USR1
+n=0
+got=
+echo here
+while :; do
+	if read -r line; then :; elif [ "$got" ]; then got=; continue; else break; fi
+	n=$((n + 1))
+	case $line in
+	exit) echo "after $n"; exit 7;;
+	flood) seq 200000;;
+	esac
+	(sleep 0.01; echo "$n $line" >>/home/talk/log) &
+	wait $!
+	echo "$n $line"
+done
+echo "end of file"
+`
+
+// conversation is a run with a talker elsewhere.
+type conversation struct {
+	t   *testing.T
+	cmd *split.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func converse(t *testing.T, h *split.Host, to names.HostName) *conversation {
+	t.Helper()
+	cmd := h.Command(t.Context(), "onehost", "run", "-q", "--no-local", "--hosts", string(to), "sh", "-c", talker)
+	cmd.Dir = "/home/talk"
+	theirs, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, theirOut, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		out.Close()
+	})
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirOut, os.Stderr
+	err = cmd.Start()
+	theirs.Close()
+	theirOut.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &conversation{t, cmd, in, bufio.NewReader(out)}
+	c.hear("here")
+	return c
+}
+
+func (c *conversation) say(line string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.in, line+"\n"); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *conversation) hear(want string) {
+	c.t.Helper()
+	got, err := c.out.ReadString('\n')
+	if err != nil || got != want+"\n" {
+		c.t.Fatalf("%q, %v; want %q", got, err, want)
+	}
+}
+
+// TestHomeDaemonIsStartedAgain: a job elsewhere, with its input, output, files, children and signals, goes on when the daemon of its home
+// is killed and started again, any number of times.
+func TestHomeDaemonIsStartedAgain(t *testing.T) {
+	c := cluster(t, 3)
+	h1 := c.Host("h1")
+	j := job{host: h1}
+	j.must(t, "mkdir -p /home/talk && : >/home/talk/log")
+	usable(t, j, "h2")
+	restart := func() {
+		t.Helper()
+		if err := h1.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	talk := converse(t, h1, "h2")
+	n := 0
+	var log strings.Builder
+	speak := func(line string) {
+		t.Helper()
+		n++
+		talk.say(line)
+		talk.hear(fmt.Sprintf("%d %s", n, line))
+		fmt.Fprintf(&log, "%d %s\n", n, line)
+	}
+	speak("before")
+	restart()
+	speak("after")
+	for i := range 5 {
+		time.Sleep(time.Duration(rand.N(1500)) * time.Millisecond) //nolint:gosec // any moment will do
+		restart()
+		speak("again " + strconv.Itoa(i))
+	}
+	// In the midst of much output.
+	n++
+	talk.say("flood")
+	for i := 1; i <= 200000; i++ {
+		if i == 20000 || i == 120000 {
+			restart()
+		}
+		talk.hear(strconv.Itoa(i))
+	}
+	talk.hear(fmt.Sprintf("%d flood", n))
+	fmt.Fprintf(&log, "%d flood\n", n)
+	pid := ghost(t, j)
+	restart()
+	eventually(t, 5*time.Second, "where finds it again", func() bool {
+		r, err := j.try(t.Context(), "onehost where "+pid)
+		return err == nil && r.status == 0 && strings.Contains(r.out, "h2")
+	})
+	if out := j.must(t, "onehost ps"); !strings.Contains(out, "talk/log") {
+		t.Errorf("ps does not show it:\n%s", out)
+	}
+	j.must(t, "onehost kill -USR1 "+pid)
+	talk.hear("usr1")
+	if got := j.must(t, "cat /home/talk/log"); got != log.String() {
+		t.Errorf("the file: %q, want %q", got, log.String())
+	}
+	restart()
+	talk.say("exit")
+	talk.hear(fmt.Sprintf("after %d", n+1))
+	var ended *split.ExitError
+	if err := talk.cmd.Wait(); !errors.As(err, &ended) || ended.Code != 7 {
+		t.Errorf("it ended with %v; want status 7", err)
+	}
+	noJobLeft(t, c)
+}
+
+// ghost gives the pid of the one ghost at home.
+func ghost(t *testing.T, j job) string {
+	t.Helper()
+	pid := strings.TrimSpace(j.must(t, "pgrep -x sh"))
+	if _, err := strconv.Atoi(pid); err != nil {
+		t.Fatalf("ghosts: %q", pid)
+	}
+	return pid
+}
+
+// noJobLeft checks that no job of h1 is left anywhere.
+func noJobLeft(t *testing.T, c *split.Cluster) {
+	t.Helper()
+	for _, h := range c.Hosts() {
+		eventually(t, 10*time.Second, "nothing of a job is left on "+string(h.Name()), func() bool {
+			out, err := h.Command(t.Context(), "sh", "-c", `cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -c 'talk[/]log\|cc[1]'; find /run/onehost/dev -type f | wc -l`).Output()
+			f := strings.Fields(string(out))
+			return err == nil && len(f) == 2 && f[0] == "0" && (f[1] == "0" || h.Name() != "h1")
+		})
+	}
+}
+
+// TestSignalsWhileTheDaemonIsAway: signals and the end of the input that come while there is no daemon are not lost.
+func TestSignalsWhileTheDaemonIsAway(t *testing.T) {
+	c := cluster(t, 2)
+	h1 := c.Host("h1")
+	j := job{host: h1}
+	j.must(t, "mkdir -p /home/talk && : >/home/talk/log")
+	usable(t, j, "h2")
+	talk := converse(t, h1, "h2")
+	talk.say("one")
+	talk.hear("1 one")
+	pid := ghost(t, j)
+	if err := killDaemon(t.Context(), h1); err != nil {
+		t.Fatal(err)
+	}
+	j.must(t, "kill -USR1 "+pid)
+	talk.say("two")
+	if err := h1.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	talk.hear("usr1")
+	talk.hear("2 two")
+	talk.in.Close()
+	talk.hear("end of file")
+	if err := talk.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	noJobLeft(t, c)
+}
+
+// TestBuildOutlivesTheDaemon: a build goes on when the daemon of its home is killed and started again.
+func TestBuildOutlivesTheDaemon(t *testing.T) {
+	c := cluster(t, 3)
+	h1 := c.Host("h1")
+	b := newBuilder(t, job{host: h1}, 20)
+	usable(t, b.job, "h2")
+	usable(t, b.job, "h3")
+	for range 4 {
+		b.during(t, 500*time.Millisecond+rand.N(2500*time.Millisecond), "", func(ctx context.Context) error { return h1.Restart(ctx) }) //nolint:gosec // any moment will do
+		if t.Failed() {
+			return
+		}
+	}
+	noJobLeft(t, c)
+	if s := stuck(t, c); s != nil {
+		t.Errorf("stuck: %q", s)
+	}
+}
+
+// TestHomeDaemonStaysAway: a daemon that does not come back leads to the end of what its home had elsewhere, in the time in which a crash does.
+func TestHomeDaemonStaysAway(t *testing.T) {
+	c := cluster(t, 3)
+	h1 := c.Host("h1")
+	j := job{host: h1}
+	j.must(t, "mkdir -p /home/talk && : >/home/talk/log")
+	usable(t, j, "h2")
+	talk := converse(t, h1, "h2")
+	runs := func() bool {
+		out, err := c.Host("h2").Command(t.Context(), "sh", "-c", `cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -c 'talk[/]log'; :`).Output()
+		return err != nil || strings.TrimSpace(string(out)) != "0"
+	}
+	if err := killDaemon(t.Context(), h1); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	for runs() && time.Since(begin) < 10*time.Second {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("it ran on for %v", took)
+	} else {
+		t.Logf("it ended after %v", took)
+	}
+	if _, err := talk.out.ReadString('\n'); !errors.Is(err, io.EOF) {
+		t.Errorf("its output: %v", err)
+	}
+	var ended *split.ExitError
+	if err := talk.cmd.Wait(); !errors.As(err, &ended) || ended.Code == 0 {
+		t.Errorf("it ended with %v; want a failure", err)
+	}
+}
