@@ -215,6 +215,10 @@ func TestBuildOutlivesTheDaemon(t *testing.T) {
 	usable(t, b.job, "h3")
 	for range 4 {
 		b.during(t, 500*time.Millisecond+rand.N(2500*time.Millisecond), "", func(ctx context.Context) error { return h1.Restart(ctx) }) //nolint:gosec // any moment will do
+		eventually(t, 5*time.Second, "the daemon answers", func() bool {
+			r, err := b.job.try(t.Context(), "onehost hosts")
+			return err == nil && r.status == 0
+		})
 		if t.Failed() {
 			return
 		}

@@ -75,11 +75,19 @@ func (m *Mount) ask(by caller, method string, op *fspb.Op) (*fspb.Result, []byte
 }
 
 // change calls the home for something that must not be done twice. A killed caller gets EINTR at once, and the home tells
-// what became of it by a note.
+// what became of it by a note. A change of names may be asked for again: the home knows those that it has carried out (deeds).
 func (m *Mount) change(by caller, method string, op *fspb.Op, body []byte) (*fspb.Result, syscall.Errno) {
 	ctx, cancel := context.WithTimeout(m.ctx, callTime)
 	defer cancel()
-	res, _, e := m.callFor(ctx, by, method, op, body, 1)
+	tries := 1
+	switch method {
+	case "fs.allocate", "fs.xattr": // twice would not be once, or would fail
+	case "fs.copy", "fs.tmpfile":
+		tries = callTries
+	default:
+		tries, op.Once = callTries, m.changes.Add(1)
+	}
+	res, _, e := m.callFor(ctx, by, method, op, body, tries)
 	return res, e
 }
 
@@ -127,7 +135,7 @@ func (m *Mount) callFor(ctx context.Context, by caller, method string, op *fspb.
 	if err != nil {
 		return nil, nil, syscall.EIO
 	}
-	detached := false
+	detached, again := false, false
 	for {
 		if m.dead.Load() {
 			return nil, nil, syscall.EHOSTDOWN
@@ -157,7 +165,11 @@ func (m *Mount) callFor(ctx context.Context, by caller, method string, op *fspb.
 					m.conn.CompareAndSwap(conn, nil)
 					continue
 				}
+				if again && op.Once != 0 && (re.Errno == syscall.EEXIST || re.Errno == syscall.ENOENT) {
+					return nil, nil, syscall.EHOSTDOWN // perhaps because it was done, and the home's daemon could not note it any more
+				}
 			} else if tries--; tries > 0 && errors.Is(err, link.ErrClosed) && ctx.Err() == nil {
+				again = true
 				continue
 			}
 			return nil, nil, m.errno(ctx, err)

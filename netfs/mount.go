@@ -55,12 +55,13 @@ type Mount struct {
 	stop   context.CancelFunc
 	bg     sync.WaitGroup
 
-	connMu sync.Mutex // held while a new connection is attached
-	conn   atomic.Pointer[link.Conn]
-	epoch  atomic.Uint64     // counts the connections: the home's grants are good for one
-	life   names.Incarnation // of the home; guarded by connMu
-	lost   atomic.Int64      // when the connection was first found to have ended, ns of the clock; 0: it has not
-	clock  atomic.Int64      // the home's clock minus ours, ns
+	connMu  sync.Mutex // held while a new connection is attached
+	conn    atomic.Pointer[link.Conn]
+	epoch   atomic.Uint64     // counts the connections: the home's grants are good for one
+	life    names.Incarnation // of the home; guarded by connMu
+	lost    atomic.Int64      // when the connection was first found to have ended, ns of the clock; 0: it has not
+	changes atomic.Uint64     // numbers the changes of names
+	clock   atomic.Int64      // the home's clock minus ours, ns
 
 	inval invalQueue
 }

@@ -240,7 +240,7 @@ func (s *Server) build(ctx context.Context, c viewer, op *fspb.Op, do func(dirfd
 	}
 	defer s.files.put(dir)
 	s.watchDir(dir)
-	if err := s.workers.as(op.Cred, func() error { return do(dir.fd, string(op.Name)) }); err != nil {
+	if err := s.once(c, op, func() error { return do(dir.fd, string(op.Name)) }); err != nil {
 		return nil, nil, err
 	}
 	return s.made(ctx, c, dir, op.Name)
@@ -328,16 +328,16 @@ func (s *Server) unlink(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 	}
 	defer s.files.put(dir)
 	var x *obj
-	if op.Pin || op.Flags&unix.AT_REMOVEDIR == 0 {
+	if (op.Pin || op.Flags&unix.AT_REMOVEDIR == 0) && !s.deeds.has(c, op) {
 		if x, err = s.child(dir, op.Name); err != nil {
 			return nil, nil, err
 		}
 		defer s.files.put(x)
 	}
-	if op.Pin {
+	if op.Pin && x != nil {
 		s.pin(c, x)
 	}
-	err = s.workers.as(op.Cred, func() error {
+	err = s.once(c, op, func() error {
 		return unix.Unlinkat(dir.fd, string(op.Name), int(op.Flags&unix.AT_REMOVEDIR))
 	})
 	if err != nil {
@@ -372,15 +372,18 @@ func (s *Server) rename(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 		return nil, nil, err
 	}
 	defer s.files.put(to)
-	victim, err := s.child(to, op.Name2)
-	if err == nil {
+	var victim *obj
+	if !s.deeds.has(c, op) {
+		victim, _ = s.child(to, op.Name2) // there may be none
+	}
+	if victim != nil {
 		defer s.files.put(victim)
 		if op.Pin {
 			s.pin(c, victim)
 		}
 	}
 	s.watchDir(to)
-	err = s.workers.as(op.Cred, func() error {
+	err = s.once(c, op, func() error {
 		return unix.Renameat2(from.fd, string(op.Name), to.fd, string(op.Name2), uint(op.Flags))
 	})
 	if err != nil {

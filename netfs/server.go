@@ -20,7 +20,7 @@ import (
 // ServerConfig says what a Server serves.
 type ServerConfig struct {
 	Root string // the directory that clients see as /; default "/"
-	// Table is a file of what the next server must know to go on with this one's clients; Boot names the time for which it holds (sys.Boot). Empty: it
+	// Table is a file, with another beside it, of what the next server must know to go on with this one's clients; Boot names the time for which it holds (sys.Boot). Empty: it
 	// cannot.
 	Table, Boot string
 	Log         *slog.Logger // default: none
@@ -39,6 +39,7 @@ type Server struct {
 	cancel  context.CancelFunc
 
 	unsent unsent
+	deeds  deeds
 
 	fanMu  sync.Mutex // held while events are read and turned into notes, so that Drain sees all of them turned
 	marks  map[string]struct{}
@@ -96,6 +97,11 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		unsent: newUnsent(),
 	}
 	err := s.files.restore(cfg.Table, cfg.Boot)
+	if err == nil && cfg.Table != "" {
+		err = s.deeds.open(cfg.Table + ".done")
+	} else if err == nil {
+		err = s.deeds.open("")
+	}
 	if err != nil {
 		s.files.close()
 		return nil, err
@@ -118,6 +124,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		s.fan.close()
 		s.natives.close()
 		s.files.close()
+		s.deeds.close()
 		return nil, fmt.Errorf("serve %s: %w", cfg.Root, err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -150,6 +157,7 @@ func (s *Server) Close() error {
 	s.workers.close()
 	s.fan.close()
 	s.files.close()
+	s.deeds.close()
 	return nil
 }
 
