@@ -18,6 +18,10 @@
 //	ended      a pipe whose writers are gone for good: a local one like it
 //	stay       what cannot go; Classify says why
 //
+// An operation is carried out once, also when the connection ends before its reply has come or the home's daemon is killed: the helper asks again, by
+// another connection (line), and the home has kept what became of the last operation of each kind on a descriptor (lane), in a file. One read and one
+// write of a descriptor are under way at a time.
+//
 // Descriptors of one output (2>&1) share one local pipe, so their order is kept; Drain waits until what was written is at home.
 //
 // Traps. What is shipped looks like an empty regular file that cannot be sought: a compiler that measures its input finds
@@ -27,5 +31,5 @@
 // terminal is nobody's controlling one, so /dev/tty does not open; what the controlling terminal does (^C, stops of the
 // background) the home does, and the server in its place where a job reads (ground).
 //
-// Lock order: none is held across a call or a blocking system call, but pump.turn, which orders what goes home.
+// Lock order: none is held across a call or a blocking system call, but pump.turn, then Object.turns, which order what goes home, and lane.turn there.
 package dev

@@ -169,7 +169,7 @@ func ghost(t *testing.T, j job) string {
 func noJobLeft(t *testing.T, c *split.Cluster) {
 	t.Helper()
 	for _, h := range c.Hosts() {
-		eventually(t, 10*time.Second, "nothing of a job is left on "+string(h.Name()), func() bool {
+		eventually(t, 20*time.Second, "nothing of a job is left on "+string(h.Name()), func() bool {
 			out, err := h.Command(t.Context(), "sh", "-c", `cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -c 'talk[/]log\|cc[1]'; find /run/onehost/dev -type f | wc -l`).Output()
 			f := strings.Fields(string(out))
 			return err == nil && len(f) == 2 && f[0] == "0" && (f[1] == "0" || h.Name() != "h1")
@@ -260,4 +260,75 @@ func TestHomeDaemonStaysAway(t *testing.T) {
 	if err := talk.cmd.Wait(); !errors.As(err, &ended) || ended.Code == 0 {
 		t.Errorf("it ended with %v; want a failure", err)
 	}
+}
+
+// stopDaemon has a host's onehostd end in order, as for an upgrade, and waits for its end.
+func stopDaemon(ctx context.Context, h *split.Host) error {
+	return h.Command(ctx, "sh", "-c", `for p in /proc/[0-9]*; do
+		[ "$(tr '\0' '\n' < $p/cmdline | head -n 1 | sed 's|.*/||')" != onehostd ] || { kill -TERM ${p#/proc/}; d=$p; }; done
+		for i in $(seq 500); do grep -qs onehostd $d/cmdline || exit 0; sleep 0.01; done; exit 1`).Run()
+}
+
+// TestDaemonIsUpgraded: what a daemon does that ends in order is the same to its sessions.
+func TestDaemonIsUpgraded(t *testing.T) {
+	c := cluster(t, 3)
+	h1 := c.Host("h1")
+	j := job{host: h1}
+	j.must(t, "mkdir -p /home/talk && : >/home/talk/log")
+	usable(t, j, "h2")
+	talk := converse(t, h1, "h2")
+	for i := 1; i < 6; i++ {
+		talk.say("hello")
+		talk.hear(fmt.Sprintf("%d hello", i))
+		begin := time.Now()
+		if err := stopDaemon(t.Context(), h1); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("it took %v to end", time.Since(begin))
+		if err := h1.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	talk.in.Close()
+	talk.hear("end of file")
+	if err := talk.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	noJobLeft(t, c)
+}
+
+// TestRunEndsWhileTheDaemonIsAway: what nobody takes up again ends, and so does what its session left behind.
+func TestRunEndsWhileTheDaemonIsAway(t *testing.T) {
+	c := cluster(t, 3)
+	h1 := c.Host("h1")
+	j := job{host: h1}
+	j.must(t, "mkdir -p /home/talk && : >/home/talk/log")
+	usable(t, j, "h2")
+	talk := converse(t, h1, "h2")
+	left := h1.Command(t.Context(), "onehost", "run", "-q", "--no-local", "--hosts", "h3", "make", "-s", "-f", "-")
+	left.Stdin = strings.NewReader("a:\n\t(exec setsid sleep 1234 </dev/null >/dev/null 2>&1 &) ; true\nb: a\n\tsleep 600\n")
+	left.Args = append(left.Args, "b")
+	if err := left.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sleepers := func(h names.HostName, what string) bool {
+		out, err := c.Host(h).Command(t.Context(), "sh", "-c", `cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -c '`+what+`'; :`).Output()
+		return err != nil || strings.TrimSpace(string(out)) != "0"
+	}
+	eventually(t, 10*time.Second, "make has left something behind", func() bool { return sleepers("h3", "sleep [1]234") && sleepers("h3", "sleep [6]00") })
+	if err := killDaemon(t.Context(), h1); err != nil {
+		t.Fatal(err)
+	}
+	j.must(t, "pkill -KILL -x onehost; :")
+	if err := h1.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = talk.cmd.Wait()
+	_ = left.Wait()
+	eventually(t, 8*time.Second, "nothing is left", func() bool {
+		return !sleepers("h2", "talk[/]log") && !sleepers("h3", "sleep [6]00") && !sleepers("h3", "sleep [1]234")
+	})
+	noJobLeft(t, c)
+	usable(t, j, "h2")
+	usable(t, j, "h3")
 }

@@ -3,7 +3,8 @@
 // Terms. The registry is a log of Commands, applied in one order by State, which makes the sequence of Views; all hosts see
 // the same sequence. A voter is a host that holds a copy of the registry (raft); the others watch: they ask a voter for what
 // comes after the last view they saw, and the answer waits until there is something. A life is one incarnation of a host. A
-// host counts its lives itself, in its state directory, before anybody hears of the new one; so a host that restarts needs
+// life may go on with the one before it, if a daemon was started again on the same boot of its host: then they have a birth in common, the incarnation that was
+// the first of them. A host counts its lives itself, in its state directory, before anybody hears of the new one; so a host that restarts needs
 // nobody's leave to talk, and a word from an earlier life is known for what it is. A beat is a heartbeat, with an opaque load.
 //
 // The registry and liveness are apart. Liveness (a pure core, as State is) finds within 0.5 to 0.7 s that a host is silent: a

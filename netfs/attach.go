@@ -74,7 +74,7 @@ var errAway = errors.New("it cannot be reached")
 // Operations wait awayTime for a home that was lost from sight: a daemon that is started again takes a part of a second, and one that has failed is
 // known to have (Abort). They look every awayEvery.
 const (
-	awayTime  = 2 * time.Second
+	awayTime  = 1500 * time.Millisecond
 	awayEvery = 20 * time.Millisecond
 )
 

@@ -28,7 +28,9 @@
 // within Hold. Only opens wait: stat shows the size that is at home, and truncate(2) by name cuts what is there.
 //
 // A lost connection. The mount attaches to the next by itself, for the same life of the home. What the home granted is void, all
-// that is kept is forgotten (Applied waits for that), calls that may be done twice are, and what is held back stays held.
+// that is kept is forgotten (Applied waits for that), calls that may be done twice are, changes of names that were done are not done again
+// (deeds), and what is held back stays held. Operations wait for that a little. The home's daemon may have been started again meanwhile: file ids
+// and inode numbers mean to the next server what they meant to the last (mountTable), and pins, record locks and open fifos are lost with it.
 // When the helper itself is lost, so is what it held back; the home removes the files that it made and sent nothing of, for they are
 // empty, and Server.Lost waits for that before their makers run again.
 //

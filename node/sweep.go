@@ -39,7 +39,7 @@ func (c *Config) sweep() error {
 }
 
 // notesTime is how long after the start of a daemon sessions may take up what the last one had of theirs.
-const notesTime = time.Minute
+const notesTime = 10 * time.Second
 
 // sweepNotes takes away what was noted of descriptors that no session has taken up.
 func (n *Node) sweepNotes() {

@@ -185,6 +185,29 @@ func (h *Home) regain(ctx context.Context, l *leg, req *control.ExecRequest) err
 	}
 }
 
+// foundTime is how long a daemon that has just been started looks for a helper.
+const foundTime = 2 * time.Second
+
+// conn gives the connection to a job's helper. A daemon that takes jobs up has only just begun to find the others.
+func (h *Home) conn(ctx context.Context, req *control.ExecRequest) (*link.Conn, error) {
+	conn, err := h.cfg.Links.Conn(ctx, req.Host)
+	if err == nil || !req.Resume {
+		return conn, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, foundTime)
+	defer cancel()
+	for {
+		select {
+		case <-time.After(regainEvery):
+		case <-ctx.Done():
+			return nil, err
+		}
+		if conn, err = h.cfg.Links.Conn(ctx, req.Host); err == nil {
+			return conn, nil
+		}
+	}
+}
+
 // takeUp opens another stream to a job of this home. The helper waits for an order's Step on it.
 func (h *Home) takeUp(ctx context.Context, conn *link.Conn, req *control.ExecRequest) (_ *link.Stream, _ *jobspb.Exec, done uint64, err error) {
 	body, err := proto.Marshal(&jobspb.Resume{Session: req.Session, Job: req.Job, Pid: uint32(req.Pid)})

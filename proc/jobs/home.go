@@ -133,7 +133,7 @@ func (h *Home) ServeExec(ctx context.Context, who control.Caller, c *control.Con
 		closeAll(files)
 		return err
 	}
-	conn, err := h.cfg.Links.Conn(ctx, req.Host)
+	conn, err := h.conn(ctx, &req)
 	if err != nil {
 		closeAll(files)
 		return c.Send(control.JobEvent{Kind: lostOr(req.Again || req.Resume, control.JobRefused), Host: req.Host, Reason: "host unreachable", Forgotten: req.Resume})

@@ -49,7 +49,6 @@ type hosted struct {
 	mu      sync.Mutex // guards what follows
 	send    func(*jobspb.Event) error
 	turn    uint64        // counts the streams
-	again   bool          // its home may have missed events: the state is told to the next stream
 	done    uint64        // the number of the last order that was carried out
 	stopped int32         // by which signal; 0: it runs
 	group   *jobspb.Event // its last move to another group

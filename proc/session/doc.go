@@ -12,6 +12,9 @@
 // Whichever of run and keeper is left kills every descendant, again and again until there is none. What runs
 // elsewhere ends because the daemon sees its connections close.
 //
+// When the daemon ends, its connections do, without a last word. The session waits for the next one, opens itself again with it, and has each job taken
+// up: so it keeps the descriptors of all jobs, and the last orders to each, which are numbered. Questions where a candidate goes wait too.
+//
 // Terms. A spreader is a program whose children are candidates: make, ninja, and run itself. A run inside of the run becomes its
 // command (it joins), which is a candidate whoever started it. A candidate becomes a job,
 // remote or local; every local one has a reason. A process decided local stays so whatever it execs later.
