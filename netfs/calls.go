@@ -152,6 +152,7 @@ func (m *Mount) callFor(ctx context.Context, by caller, method string, op *fspb.
 			if m.mayReturn(ctx, err) {
 				continue
 			}
+			m.log.Debug("a call failed for want of a connection", "home", m.cfg.Home, "call", method, "err", err)
 			return nil, nil, m.errno(ctx, err)
 		}
 		rep, err := conn.CallFor(ctx, patience, method, h, body)
@@ -166,13 +167,19 @@ func (m *Mount) callFor(ctx context.Context, by caller, method string, op *fspb.
 					continue
 				}
 				if again && op.Once != 0 && (re.Errno == syscall.EEXIST || re.Errno == syscall.ENOENT) {
-					return nil, nil, syscall.EHOSTDOWN // perhaps because it was done, and the home's daemon could not note it any more
+					// Perhaps because it was done, and the home's daemon could not note it any more.
+					m.log.Warn("whether a change was made is not known", "home", m.cfg.Home, "call", method, "name", string(op.Name), "err", re)
+					return nil, nil, syscall.EHOSTDOWN
 				}
 			} else if tries--; tries > 0 && errors.Is(err, link.ErrClosed) && ctx.Err() == nil {
 				again = true
 				continue
 			}
-			return nil, nil, m.errno(ctx, err)
+			e := m.errno(ctx, err)
+			if e == syscall.EHOSTDOWN && !m.dead.Load() {
+				m.log.Warn("a call failed with its connection", "home", m.cfg.Home, "call", method, "name", string(op.Name), "err", err)
+			}
+			return nil, nil, e
 		}
 		res := &fspb.Result{}
 		if err := proto.Unmarshal(rep.Header, res); err != nil {

@@ -109,11 +109,13 @@ func (s *Server) once(c viewer, op *fspb.Op, do func() error) error {
 	if s.deeds.has(c, op) {
 		return nil
 	}
-	err := s.workers.as(op.Cred, do)
-	if err == nil {
-		if nerr := s.deeds.add(c, op); nerr != nil {
-			s.log.Warn("a change cannot be noted", "err", nerr)
+	return s.workers.as(op.Cred, func() error {
+		err := do()
+		if err == nil { // at once: on this thread, which may wait for none
+			if nerr := s.deeds.add(c, op); nerr != nil {
+				s.log.Warn("a change cannot be noted", "err", nerr)
+			}
 		}
-	}
-	return err
+		return err
+	})
 }
