@@ -21,6 +21,9 @@ func awks(t *testing.T, n int, stopped bool) func() bool {
 	}
 }
 
+// stopLimit bounds the wait for a stop or its end to have come everywhere: some milliseconds, but for hosts whose CPUs the loops have used up.
+const stopLimit = 10 * time.Second
+
 // TestStopOfAJob: a shell's "kill -STOP %1" stops onehost run too, which then can pass nothing on: what runs elsewhere stops all the
 // same, and "kill -CONT %1" lets all of it go on, again and again.
 func TestStopOfAJob(t *testing.T) {
@@ -32,9 +35,9 @@ func TestStopOfAJob(t *testing.T) {
 	eventually(t, 20*time.Second, "four loops elsewhere", awks(t, 4, false))
 	for i := range 4 {
 		x.typed("kill -STOP %1")
-		eventually(t, 2*time.Second, "all to be stopped", awks(t, 4, true))
+		eventually(t, stopLimit, "all to be stopped", awks(t, 4, true))
 		x.typed("kill -CONT %1")
-		eventually(t, 2*time.Second, "all to go on", awks(t, 4, false))
+		eventually(t, stopLimit, "all to go on", awks(t, 4, false))
 		time.Sleep(time.Duration(i) * 150 * time.Millisecond) // what was on its way may stop them once more
 		if !awks(t, 4, false)() {
 			t.Fatalf("stopped again, %d: %v", i, processes(t))
@@ -42,13 +45,13 @@ func TestStopOfAJob(t *testing.T) {
 	}
 	x.typed("kill -STOP %1; kill -CONT %1; kill -STOP %1; kill -CONT %1")
 	time.Sleep(time.Second)
-	eventually(t, 2*time.Second, "all to go on", awks(t, 4, false))
+	eventually(t, stopLimit, "all to go on", awks(t, 4, false))
 	x.typed("kill -STOP %1")
-	eventually(t, 2*time.Second, "all to be stopped", awks(t, 4, true))
+	eventually(t, stopLimit, "all to be stopped", awks(t, 4, true))
 	x.typed("clear; fg")
-	eventually(t, 2*time.Second, "all to go on", awks(t, 4, false))
+	eventually(t, stopLimit, "all to go on", awks(t, 4, false))
 	x.key("C-z")
-	eventually(t, 2*time.Second, "all to be stopped", awks(t, 4, true))
+	eventually(t, stopLimit, "all to be stopped", awks(t, 4, true))
 	x.typed("clear; kill -TERM %1; kill -CONT %1; wait %1; echo status $?")
 	x.see("the status", func(s string) bool { return strings.Contains(s, "status 143") })
 	gone(t, endLimit, func(p process) bool { return p.argv[0] != "bash" && p.argv[0] != "env" })
@@ -63,11 +66,11 @@ func TestStopOfAGhost(t *testing.T) {
 	eventually(t, 20*time.Second, "four loops elsewhere", awks(t, 4, false))
 	for range 3 {
 		j.must(t, `kill -STOP $(pgrep -P $(pgrep -x make) | head -n 1)`)
-		eventually(t, time.Second, "one to be stopped", func() bool {
+		eventually(t, stopLimit, "one to be stopped", func() bool {
 			return awks(t, 1, true)() && awks(t, 3, false)()
 		})
 		j.must(t, `kill -CONT $(pgrep -P $(pgrep -x make) | head -n 1)`)
-		eventually(t, time.Second, "all to go on", awks(t, 4, false))
+		eventually(t, stopLimit, "all to go on", awks(t, 4, false))
 	}
 	j.must(t, "pkill -TERM -x make")
 	var exit *split.ExitError
