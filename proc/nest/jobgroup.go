@@ -81,13 +81,15 @@ func (g *groups) kill(j *jobGroup) syscall.Errno {
 	return errnoOf(writeAt(j.fd, "cgroup.kill", "1"))
 }
 
-// freeze stops all processes of a group, or has them go on. One that cannot be frozen goes on.
+// freeze stops all processes of a group, or has them go on. What fails is tried again when the numbers are looked at next.
 func (j *jobGroup) freeze(on bool) {
 	how := "0"
 	if on {
 		how = "1"
 	}
-	j.frozen = writeAt(j.fd, "cgroup.freeze", how) == nil && on
+	if writeAt(j.fd, "cgroup.freeze", how) == nil {
+		j.frozen = on
+	}
 }
 
 func (j *jobGroup) empty() bool {
