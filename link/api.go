@@ -11,6 +11,9 @@ type Peer struct {
 	Number      names.Host
 	Name        names.HostName
 	Incarnation names.Incarnation
+	// Carrier is not 0 if this is not the host's daemon but one of its carriers. Then Incarnation is the carrier's own, by which it can be told from
+	// every other process of the host that there ever was, and Birth is 0.
+	Carrier uint32
 	// Birth is the incarnation in which the life of the host began that this one goes on with: a daemon that is started again is
 	// another incarnation of the same life. It is Incarnation itself, or 0, if the host lives anew.
 	Birth names.Incarnation

@@ -34,6 +34,7 @@ type Hello struct {
 	Name        names.HostName
 	Incarnation names.Incarnation
 	Birth       names.Incarnation // see Peer; 0: Incarnation
+	Carrier     uint32            // the number of a carrier, which Incarnation's daemon started; 0: that daemon itself
 
 	major uint32 // in place of ProtocolMajor; tests only
 }
@@ -41,7 +42,7 @@ type Hello struct {
 func (h Hello) message(refusal error) *linkpb.Hello {
 	m := &linkpb.Hello{
 		Major: ProtocolMajor, Minor: ProtocolMinor, Cluster: string(h.Cluster),
-		Number: uint32(h.Number), Name: string(h.Name), Incarnation: uint64(h.Incarnation), Birth: uint64(h.Birth),
+		Number: uint32(h.Number), Name: string(h.Name), Incarnation: uint64(h.Incarnation), Birth: uint64(h.Birth), Carrier: h.Carrier,
 	}
 	if h.major != 0 {
 		m.Major = h.major
@@ -83,7 +84,13 @@ func (h Hello) check(m *linkpb.Hello, cert names.Host) (Peer, error) {
 	if birth > m.GetIncarnation() {
 		return Peer{}, fmt.Errorf("peer says that it was born in incarnation %d and is incarnation %d: %w", birth, m.GetIncarnation(), names.Refused)
 	}
-	return Peer{Number: cert, Name: name, Incarnation: names.Incarnation(m.GetIncarnation()), Birth: names.Incarnation(birth)}, nil
+	peer := Peer{Number: cert, Name: name, Incarnation: names.Incarnation(m.GetIncarnation()), Birth: names.Incarnation(birth)}
+	if n := m.GetCarrier(); n > names.LastCarrier {
+		return Peer{}, fmt.Errorf("peer says that it is carrier %d of its host: %w", n, names.Refused)
+	} else if n > 0 {
+		peer.Carrier, peer.Incarnation, peer.Birth = n, peer.Incarnation.Carrier(n), 0
+	}
+	return peer, nil
 }
 
 // greet exchanges hellos over a TLS connection that just began. The one who dialled speaks first, then the other, who

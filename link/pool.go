@@ -90,6 +90,15 @@ func (p *Pool) Get(ctx context.Context, host names.Host) (*Conn, error) {
 	}
 }
 
+// Soon forgets that dialling a host has failed: the next Get tries again.
+func (p *Pool) Soon(host names.Host) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ph := p.hosts[host]; ph != nil {
+		ph.failed, ph.pause = nil, 0
+	}
+}
+
 // Live gives the connection that Get would give without waiting, or nil if there is none.
 func (p *Pool) Live(host names.Host) *Conn {
 	p.mu.Lock()

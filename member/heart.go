@@ -158,6 +158,10 @@ func (h *heart) beat(now time.Time, tick bool) time.Time {
 	for _, v := range m.Lost {
 		h.l.log.Warn("a host is silent, and so is a majority of the voters: what hangs on it is given up", "host", v.Host)
 		h.l.pool.Hangup(v.Host, v.Incarnation)
+		if h.l.m.cfg.Lost != nil {
+			h.l.m.cfg.Lost(v.Host, v.Incarnation)
+		}
+		h.l.partFrom(func(p link.Peer) bool { return p.Number == v.Host && p.Incarnation.Daemon() <= v.Incarnation })
 	}
 	if leads {
 		for _, v := range m.Verdicts {

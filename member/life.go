@@ -14,15 +14,16 @@ import (
 
 // life is one incarnation of this host in one cluster: its listener, pool and goroutines. Member starts and ends lives.
 type life struct {
-	m     *Member
-	log   *slog.Logger
-	id    identity
-	links link.Identity
-	hello link.Hello
-	ln    *link.Listener
-	pool  *link.Pool
-	heart *heart
-	began time.Time
+	m        *Member
+	log      *slog.Logger
+	id       identity
+	links    link.Identity
+	hello    link.Hello
+	ln       *link.Listener
+	pool     *link.Pool
+	carriers *carriers
+	heart    *heart
+	began    time.Time
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -65,10 +66,10 @@ func newLife(m *Member, id identity, listen string) (_ *life, err error) {
 		return nil, err
 	}
 	l.heart = newHeart(l)
-	l.pool = link.NewPool(l.dial)
+	l.pool, l.carriers = link.NewPool(l.dial), newCarriers()
 	l.ln, err = link.Listen(listen, l.links, l.hello, m.cfg.Router, link.ListenOptions{
 		Accept: l.accept,
-		OnConn: l.pool.Add,
+		OnConn: l.accepted,
 		Join:   l.serveJoin,
 	})
 	if err != nil {
@@ -166,6 +167,7 @@ func (l *life) close() {
 	l.cancel()
 	_ = l.ln.Close()
 	l.pool.Close()
+	l.carriers.close()
 	l.standing.Lock()
 	l.endQuorum()
 	l.standing.Unlock()
@@ -224,6 +226,7 @@ func (l *life) publish(v View) {
 
 	l.heart.note(Viewed{v})
 	l.fence(v)
+	l.fenceCarriers(v)
 	me, known := v.Host(l.id.Number)
 	switch {
 	case !known || me.State == Left:
@@ -279,7 +282,20 @@ func (l *life) accept(p link.Peer) error {
 		_, known := v.Host(p.Number)
 		return known
 	})
+	if p.Carrier != 0 {
+		return l.View().AdmitsCarrier(p.Number, p.Incarnation.Daemon())
+	}
 	return l.View().Admits(Life{p.Number, p.Incarnation})
+}
+
+// accepted takes in a connection that another host made.
+func (l *life) accepted(c *link.Conn) {
+	if c.Peer().Carrier == 0 {
+		l.pool.Add(c)
+		return
+	}
+	l.carriers.add(c)
+	l.fenceCarriers(l.View()) // a view may have come since accept looked
 }
 
 // dial is the pool's.

@@ -29,7 +29,12 @@ type Config struct {
 	Listen   string        // host:port of the link listener; default: the address that Init or Join is given
 	Slots    int           // jobs this host takes at a time, told to all; default 1
 	Load     func() []byte // the payload of each heartbeat, at most MaxLoad bytes; called every 200 ms; may be nil
-	Log      *slog.Logger  // default: discards
+	// Part ends what a carrier runs whose host's life is over, before its connection is closed; nil: that is left to the carrier.
+	Part func(context.Context, *link.Conn)
+	// Lost hears of a host that is silent while the registry stands still, when links to it are ended; what else has links to it is to end them.
+	// It must not block. nil: nothing has.
+	Lost func(host names.Host, inc names.Incarnation)
+	Log  *slog.Logger // default: discards
 }
 
 // MaxLoad bounds the payload of a heartbeat, in bytes.

@@ -264,7 +264,8 @@ func (c voterChange) String() string {
 }
 
 // nextVoterChange says which single step the leader takes next. It is pure: the same view and voters give the same step. Dead
-// voters go first, so that the quorum is of living ones; then new ones are added; then surplus ones go, the leader last.
+// voters go first, so that the quorum is of living ones; then new ones are added; then surplus ones go, the leader last. From one to three it is two for
+// a moment, of which neither may die: so the one that has been up for longest comes first, and one that has just come back last.
 func nextVoterChange(v View, voters []names.Host, leader names.Host) (voterChange, bool) {
 	up := map[names.Host]Host{}
 	alive := 0
@@ -293,10 +294,14 @@ func nextVoterChange(v View, voters []names.Host, leader names.Host) (voterChang
 	}
 	want := wantVoters(pool)
 	if good < want {
-		for _, h := range v.Hosts {
-			if eligible(h.Number) && !slices.Contains(voters, h.Number) {
-				return voterChange{Host: h.Number, Add: true}, true
+		var oldest *Host
+		for i, h := range v.Hosts {
+			if eligible(h.Number) && !slices.Contains(voters, h.Number) && (oldest == nil || h.Since.Before(oldest.Since)) {
+				oldest = &v.Hosts[i]
 			}
+		}
+		if oldest != nil {
+			return voterChange{Host: oldest.Number, Add: true}, true
 		}
 	}
 	sorted := slices.Clone(voters)

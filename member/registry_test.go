@@ -213,6 +213,22 @@ func TestAdmits(t *testing.T) {
 	}
 }
 
+// Between one voter and three there are two, of which neither may die: a host that has just come back is not to be the second.
+func TestNewcomersVoteLast(t *testing.T) {
+	began := time.Now()
+	v := View{Seq: 1, Hosts: []Host{
+		{Number: 1, State: Alive, Since: began}, {Number: 2, State: Alive, Since: began.Add(time.Minute)}, {Number: 3, State: Alive, Since: began},
+	}}
+	voters := []names.Host{1}
+	for _, want := range []names.Host{3, 2} {
+		step, any := nextVoterChange(v, voters, 1)
+		if !any || !step.Add || step.Host != want {
+			t.Fatalf("voters %v: %v, %v; want %d to be added", voters, step, any, want)
+		}
+		voters = append(voters, want)
+	}
+}
+
 // From any voters, whatever is up, single steps lead to the voters that are wanted, never without a quorum of the living.
 func TestVoterChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

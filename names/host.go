@@ -29,8 +29,22 @@ func ParseHost(s string) (Host, error) {
 	return Host(n), nil
 }
 
-// Incarnation numbers the lives of one host, from 1; 0 is no life at all.
+// Incarnation numbers the lives of one host, from 1; 0 is no life at all. Carriers, the processes by which a host runs those of others, have
+// incarnations of their own, which Carrier makes.
 type Incarnation uint64
+
+// carrierBits is how many bits a carrier's own number has: no daemon starts a million of them.
+const carrierBits = 20
+
+// LastCarrier is the highest number of a carrier in one incarnation of its host's daemon.
+const LastCarrier = 1<<carrierBits - 1
+
+// Carrier gives the incarnation of the carrier with that number, from 1, which a host's daemon started in this incarnation. A later carrier has a
+// higher one, whichever daemon of the host started it.
+func (i Incarnation) Carrier(number uint32) Incarnation { return i<<carrierBits | Incarnation(number) }
+
+// Daemon gives the incarnation of the daemon that started the carrier whose incarnation this is.
+func (i Incarnation) Daemon() Incarnation { return i >> carrierBits }
 
 // HostName is the name of a host: a DNS label.
 type HostName string

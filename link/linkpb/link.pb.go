@@ -108,8 +108,9 @@ type Hello struct {
 	Number        uint32                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"` // must be that of the certificate
 	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
 	Incarnation   uint64                 `protobuf:"varint,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Birth         uint64                 `protobuf:"varint,8,opt,name=birth,proto3" json:"birth,omitempty"`    // the incarnation in which the life of this host began that this one goes on with
-	Refusal       string                 `protobuf:"bytes,7,opt,name=refusal,proto3" json:"refusal,omitempty"` // why the sender will not talk; empty: it will
+	Birth         uint64                 `protobuf:"varint,8,opt,name=birth,proto3" json:"birth,omitempty"`     // the incarnation in which the life of this host began that this one goes on with
+	Carrier       uint32                 `protobuf:"varint,9,opt,name=carrier,proto3" json:"carrier,omitempty"` // the number of the carrier of this host that speaks, from 1; 0: its daemon does
+	Refusal       string                 `protobuf:"bytes,7,opt,name=refusal,proto3" json:"refusal,omitempty"`  // why the sender will not talk; empty: it will
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -193,6 +194,13 @@ func (x *Hello) GetBirth() uint64 {
 	return 0
 }
 
+func (x *Hello) GetCarrier() uint32 {
+	if x != nil {
+		return x.Carrier
+	}
+	return 0
+}
+
 func (x *Hello) GetRefusal() string {
 	if x != nil {
 		return x.Refusal
@@ -212,7 +220,7 @@ const file_link_proto_rawDesc = "" +
 	"\n" +
 	"timeout_ns\x18\x03 \x01(\x04R\ttimeoutNs\x12\x14\n" +
 	"\x05errno\x18\x04 \x01(\rR\x05errno\x12\x12\n" +
-	"\x04text\x18\x05 \x01(\tR\x04text\"\xcb\x01\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"\xe5\x01\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05major\x18\x01 \x01(\rR\x05major\x12\x14\n" +
 	"\x05minor\x18\x02 \x01(\rR\x05minor\x12\x18\n" +
@@ -221,6 +229,7 @@ const file_link_proto_rawDesc = "" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05birth\x18\b \x01(\x04R\x05birth\x12\x18\n" +
+	"\acarrier\x18\t \x01(\rR\acarrier\x12\x18\n" +
 	"\arefusal\x18\a \x01(\tR\arefusalB(Z&github.com/onehost/onehost/link/linkpbb\x06proto3"
 
 var (
