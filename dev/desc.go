@@ -83,15 +83,12 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 	for i, f := range files {
 		d := Desc{N: ns[i]}
 		var reason string
-		var st unix.Stat_t
-		var link string
+		var as seen
 		cerr := control(f, func(fd int) {
-			if d.Kind, reason = classify(d.N, fd); d.Kind == Stay {
+			if d.Kind, reason = classify(d.N, fd, &as); d.Kind == Stay {
 				return
 			}
-			_ = unix.Fstat(fd, &st) // worked a moment ago
-			d.Flags, _ = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-			link, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+			d.Flags = as.flags
 			if d.Kind == Terminal {
 				d.Termios, _ = unix.IoctlGetTermios(fd, unix.TCGETS)
 				d.Winsize, _ = unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
@@ -105,11 +102,11 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 		}
 		switch d.Kind {
 		case Path:
-			if st.Mode&unix.S_IFMT == unix.S_IFCHR {
-				d.Path = devicePath(st.Rdev)
+			if as.st.Mode&unix.S_IFMT == unix.S_IFCHR {
+				d.Path = devicePath(as.st.Rdev)
 				break
 			}
-			d.Path, d.Ino = link, st.Ino
+			d.Path, d.Ino = as.link, as.st.Ino
 			id, err := s.Add(f) // the number cannot become another's while the descriptor is kept
 			if err != nil {
 				release()
@@ -125,8 +122,8 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 			}
 			ids = append(ids, id)
 			d.ID = id
-			d.refine(holder{job, run}, f, &st, link)
-			key := identity{st.Dev, st.Ino, st.Rdev}
+			d.refine(holder{job, run}, f, &as.st, as.link)
+			key := identity{as.st.Dev, as.st.Ino, as.st.Rdev}
 			if groups[key] == 0 {
 				groups[key] = len(groups) + 1
 			}

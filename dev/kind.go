@@ -3,6 +3,7 @@ package dev
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -38,7 +39,7 @@ const pipeMagic = 0x50495045 // f_type of an unnamed pipe
 // Classify says how f, descriptor n of a process, can go to another host; for Stay also why it cannot.
 func Classify(n int, f *os.File) (Kind, string) {
 	kind, reason := Stay, ""
-	if err := control(f, func(fd int) { kind, reason = classify(n, fd) }); err != nil {
+	if err := control(f, func(fd int) { kind, reason = classify(n, fd, &seen{}) }); err != nil {
 		return Stay, fmt.Sprintf("descriptor %d: %v", n, err)
 	}
 	return kind, reason
@@ -53,10 +54,17 @@ func control(f *os.File, fn func(fd int)) error {
 	return rc.Control(func(fd uintptr) { fn(int(fd)) })
 }
 
-func classify(n, fd int) (Kind, string) {
+// seen is what classify sees of a descriptor.
+type seen struct {
+	st    unix.Stat_t
+	flags int
+	link  string // what /proc says that it is of
+}
+
+func classify(n, fd int, as *seen) (Kind, string) {
 	stay := func(what string) (Kind, string) { return Stay, fmt.Sprintf("descriptor %d is %s", n, what) }
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	st := &as.st
+	if err := unix.Fstat(fd, st); err != nil {
 		return stay(fmt.Sprintf("unreadable: %v", err))
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
@@ -66,10 +74,11 @@ func classify(n, fd int) (Kind, string) {
 	if flags&unix.O_PATH != 0 {
 		return stay("a bare path")
 	}
-	link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		return stay(fmt.Sprintf("unreadable: %v", err))
 	}
+	as.flags, as.link = flags, link
 	mode := flags & unix.O_ACCMODE
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFIFO:

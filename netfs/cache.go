@@ -213,16 +213,21 @@ func (c *cache) forgetAttr(id string) {
 	delete(c.noCaps, id)
 }
 
-// set notes what this mount itself made of dir/name; nil means that the name is gone.
-func (c *cache) set(dir, name string, e *fspb.Entry) {
+// set notes what this mount itself made of dir/name; nil means that the name is gone. touched is asked under the lock whether others have
+// made something else of it by now, perhaps.
+func (c *cache) set(dir, name string, e *fspb.Entry, touched func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.dirs[dir]
 	if d == nil {
 		return
 	}
-	delete(d.changed, name)
 	d.list = nil
+	if touched() {
+		d.changed[name] = struct{}{}
+		return
+	}
+	delete(d.changed, name)
 	if e == nil {
 		delete(d.names, name)
 		return

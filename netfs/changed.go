@@ -3,6 +3,7 @@ package netfs
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
@@ -59,13 +60,16 @@ func (s *Server) changed(e *event) {
 	} else if e.name == "." {
 		objs = dirs
 	}
-	if e.mask&unix.FAN_DELETE != 0 {
-		for _, x := range objs {
-			s.files.bury(x)
-		}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e.mask&unix.FAN_DELETE != 0 {
+		for _, x := range objs {
+			s.lostNameLocked(token.Home, x)
+		}
+	}
+	if e.mask&unix.FAN_MOVED_TO != 0 && s.replaced.CompareAndSwap(false, true) { // of what had the name before the kernel says nothing
+		time.AfterFunc(replacedTime, s.sweep)
+	}
 	if e.mask&watchNames != 0 {
 		for _, d := range dirs {
 			s.nameChangedLocked(token.Home, d, e.name)

@@ -90,12 +90,17 @@ func (fs *rawFS) Open(stop <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 
 // Create makes a file and opens it.
 func (fs *rawFS) Create(stop <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	fs.creation()
+	defer fs.creationOver()
 	n, res, since, st := fs.build("fs.create", stop, &in.InHeader, name, &fspb.Op{Mode: in.Mode, Flags: in.Flags}, &out.EntryOut)
 	if st != fuse.OK {
 		return st
 	}
 	if n.typ.Load() != unix.S_IFREG {
 		return fuse.Status(syscall.ENXIO) // somebody else was quicker, with something else
+	}
+	if res.Entry.GetAttr().GetNlink() == 0 { // removed already
+		n.pinned.Store(true)
 	}
 	return fs.created(n, in, res, since, &out.OpenOut)
 }
@@ -360,7 +365,7 @@ func (n *node) lastClosed() {
 		w.mu.Unlock()
 	}
 	if n.pinned.Swap(false) {
-		_, _ = n.fs.m.send("fs.unpin", &fspb.Op{Id: []byte(n.id)})
+		n.fs.unpin(n.id)
 	}
 }
 

@@ -139,44 +139,53 @@ func (s *Server) release(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*f
 // create: id, name, mode, flags (O_EXCL, O_TRUNC), cred. The caller gets the writes with it.
 func (s *Server) create(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
 	flags := int(op.Flags&(unix.O_TRUNC|unix.O_ACCMODE)) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
-	old := -1 // of a file that was there
-	res, _, err := s.build(ctx, c, op, func(d int, n string) error {
-		fd, err := unix.Openat(d, n, flags|unix.O_EXCL, op.Mode&0o7777)
+	fd, old := -1, false // old: it was there
+	res, x, err := s.buildAs(ctx, c, op, func(d int, n string) (err error) {
+		fd, err = unix.Openat(d, n, flags|unix.O_EXCL, op.Mode&0o7777)
 		if errors.Is(err, syscall.EEXIST) && op.Flags&unix.O_EXCL == 0 { // somebody else was quicker
-			old, err = unix.Openat(d, n, flags&^unix.O_TRUNC, op.Mode&0o7777)
-			return err
+			old = true
+			fd, err = unix.Openat(d, n, flags&^unix.O_TRUNC, op.Mode&0o7777)
 		}
+		return err
+	}, func() (*obj, error) {
+		if fd < 0 { // it was created when this was asked for the first time
+			return nil, nil
+		}
+		p, err := unix.Open(procFD(fd), unix.O_PATH|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return unix.Close(fd)
+		if !old { // a file that may be executed at once must not be open for writing
+			_ = unix.Close(fd)
+			fd = -1
+		}
+		return s.files.adopt(p)
 	})
-	if old >= 0 {
-		defer unix.Close(old)
+	if fd >= 0 {
+		defer unix.Close(fd)
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if at := (place{string(op.Id), string(op.Name)}); old < 0 && !s.unsent.made(c.life(), string(res.Entry.Id), at) {
-		_ = s.removeEmpty(string(res.Entry.Id), at)
-		return nil, nil, errDetached
-	}
-	x, err := s.files.get(string(res.Entry.Id))
 	if err != nil {
 		return nil, nil, err
 	}
 	defer s.files.put(x)
+	if at := (place{string(op.Id), string(op.Name)}); !old && !s.unsent.made(c.life(), x.id, at) {
+		_ = s.removeEmpty(x.id, at)
+		return nil, nil, errDetached
+	}
+	if res.Entry.Attr.Nlink == 0 { // removed already; the caller has it open all the same
+		s.pin(c, x)
+	}
 	if res.Entry.Type != unix.S_IFREG {
 		return res, nil, nil
 	}
-	if err = s.grant(ctx, c, x, res); err != nil || old < 0 || flags&unix.O_TRUNC == 0 {
+	if err = s.grant(ctx, c, x, res); err != nil || !old || flags&unix.O_TRUNC == 0 {
 		return res, nil, err
 	}
 	// Not before: what another wrote, and hands over only now, is to go, too.
 	err = s.workers.as(op.Cred, func() error {
-		fd, err := unix.Open(procFD(old), flags&^(unix.O_CREAT|unix.O_NOFOLLOW), 0)
+		again, err := unix.Open(procFD(fd), flags&^(unix.O_CREAT|unix.O_NOFOLLOW), 0)
 		if err == nil {
-			err = unix.Close(fd)
+			err = unix.Close(again)
 		}
 		return err
 	})

@@ -3,7 +3,7 @@
 //
 // Terms. The home owns the tree and orders everything. A file is named over the wire by its id, which is a file handle of
 // the home's kernel behind a mount number, so the server keeps no table of what clients know; descriptors are a cache
-// (objects). A node is a file that the helper's kernel knows. An invalidation is a note from the home: this name, these
+// (objects). A node is a file that the helper's kernel knows. The daemon is, at the helper, the process that has the mount: the carrier of the home. An invalidation is a note from the home: this name, these
 // attributes, this data are not what you were told.
 //
 // What is kept, and how it is taken back. The helper's kernel keeps names, missing names, attributes and data without
@@ -34,8 +34,17 @@
 // When the helper itself is lost, so is what it held back; the home removes the files that it made and sent nothing of, for they are
 // empty, and Server.Lost waits for that before their makers run again.
 //
+// Removed files. What is removed lives on where it is open, as on one machine. A mount that removes an open file itself says so in the call (Op.Pin). Of
+// what another removes or renames a file over, a native above all, the home does not know who has it open: if it has a descriptor of it
+// still (those of the last 3000 files that it used are kept), it keeps the file for each mount that knows it, and says so
+// (Inval.Kept); the mount makes its kernel drop the name and gives the file back (fs.unpin) when the kernel closes or forgets it. A create that
+// finds its file removed again gives the file all the same: an error would make the kernel look up the name anew and create it once more.
+//
 // Two mounts of one home are meant: a full one, and one with NoOpen for trees that are mostly read, in which open and close
 // never leave the kernel. There writes go through at once, nothing is held back, and fifos cannot be opened.
+//
+// Names on which something is mounted here (MountConfig.Keep) are told to the kernel for ever, those of volatile file systems too: if it asked again
+// and the answer were another file (/proc has a new id after the home's daemon was started again) or an error, it would take the mount away.
 //
 // Fifos are shown as regular files (stat too), because only then do their reads and writes reach us: each is done at
 // the home, and poll takes them for always ready. One that was made here is a fifo of this kernel as long as its task

@@ -168,10 +168,13 @@ func (n *node) flush(done bool) syscall.Errno {
 // reap removes a node that the kernel forgot while it held something.
 func (fs *rawFS) reap(n *node) {
 	fs.mu.Lock()
+	defer fs.mu.Unlock()
 	if n.lookups == 0 && fs.nodes[n.nodeid] == n {
 		fs.removeLocked(n)
+		if n.pinned.Swap(false) {
+			go fs.unpin(n.id)
+		}
 	}
-	fs.mu.Unlock()
 }
 
 // staysHere reports whether a close has nothing to do, if that is known at once.

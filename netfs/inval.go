@@ -53,6 +53,10 @@ func (q *invalQueue) mark() uint64 {
 func (q *invalQueue) touched(since uint64, dir, name, id string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return q.touchedLocked(since, dir, name, id)
+}
+
+func (q *invalQueue) touchedLocked(since uint64, dir, name, id string) bool {
 	if q.count-since > uint64(len(q.recent)) {
 		return true
 	}
@@ -75,6 +79,17 @@ func (q *invalQueue) mine(dir, name, id string) {
 	q.mu.Lock()
 	q.noteLocked(dir, name, id)
 	q.mu.Unlock()
+}
+
+// mineSince is mine of a change that was asked for at since. It gives a function that reports whether anything else has become of the name
+// since then.
+func (q *invalQueue) mineSince(since uint64, dir, name string) (touched func() bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	before := q.touchedLocked(since, dir, name, "")
+	q.noteLocked(dir, name, "")
+	after := q.count
+	return func() bool { return before || q.touched(after, dir, name, "") }
 }
 
 // note says that a token on the file was taken away.
@@ -211,6 +226,9 @@ func (m *Mount) received(inv *fspb.Invals) {
 			m.fs.cache.forgetName(string(i.Dir), string(i.Name))
 			m.fs.cache.forgetAttr(string(i.Dir))
 		}
+		if i.Kept {
+			m.fs.kept(string(i.Id))
+		}
 		if len(i.Id) > 0 {
 			m.fs.cache.forgetAttr(string(i.Id))
 			if n := m.fs.find(string(i.Id)); n != nil {
@@ -258,6 +276,14 @@ func (fs *rawFS) forget(srv *fuse.Server, i *fspb.Inval) {
 	if n == nil {
 		return
 	}
+	if i.Kept { // of what has become of it another note tells; the kernel is to let go of it when it is closed
+		for _, e := range fs.namesOf(n) {
+			if !fs.stays(e.dir, e.name) {
+				_ = srv.EntryNotify(e.dir.nodeid, e.name)
+			}
+		}
+		return
+	}
 	off := int64(-1)
 	if i.Data {
 		off = 0
@@ -274,7 +300,7 @@ func (fs *rawFS) forget(srv *fuse.Server, i *fspb.Inval) {
 // expire makes the kernel ask again for a name before it uses it. A name that is dropped instead takes with it what is
 // mounted on it, though it may name the same directory as before; the kernels that know no other way (before Linux 6.2) drop it.
 func (fs *rawFS) expire(srv *fuse.Server, dir *node, name string) {
-	if _, keep := fs.m.keep[name]; keep && dir.nodeid == fuse.FUSE_ROOT_ID {
+	if fs.stays(dir, name) {
 		return
 	}
 	fs.dropEdge(dir, name)
@@ -283,6 +309,12 @@ func (fs *rawFS) expire(srv *fuse.Server, dir *node, name string) {
 		return
 	}
 	_ = srv.EntryNotify(dir.nodeid, name)
+}
+
+// stays reports whether a name must not be dropped, for the sake of what is mounted on it.
+func (fs *rawFS) stays(dir *node, name string) bool {
+	_, keep := fs.m.keep[name]
+	return keep && dir.nodeid == fuse.FUSE_ROOT_ID
 }
 
 // forgetAll is for when events or notes were lost.

@@ -95,8 +95,7 @@ func (fs *rawFS) build(method string, stop <-chan struct{}, h *fuse.InHeader, na
 		return nil, nil, 0, fuse.EIO
 	}
 	n := fs.enter(callerOf(stop, h), dir, name, res.Entry, since, out)
-	fs.m.inval.mine(dir.id, name, "")
-	fs.cache.set(dir.id, name, res.Entry)
+	fs.cache.set(dir.id, name, res.Entry, fs.m.inval.mineSince(since, dir.id, name))
 	fs.cache.forgetAttr(string(res.Entry.Id)) // and not changed, which would cast doubt on the grant that came with it
 	fs.changedDir(dir, res.Dir, since)
 	return n, res, since, fuse.OK
@@ -203,8 +202,7 @@ func (fs *rawFS) remove(stop <-chan struct{}, h *fuse.InHeader, name string, fla
 		}
 		return fuse.Status(e)
 	}
-	fs.m.inval.mine(dir.id, name, "")
-	fs.cache.set(dir.id, name, nil)
+	fs.cache.set(dir.id, name, nil, fs.m.inval.mineSince(since, dir.id, name))
 	fs.changedDir(dir, res.Dir, since)
 	fs.dropEdge(dir, name)
 	fs.unlinked(v, op.Pin, res)
@@ -224,6 +222,9 @@ func (fs *rawFS) unlinked(v *node, pinned bool, res *fspb.Result) {
 	n := fs.find(string(gone.Id))
 	if pinned && n != v {
 		v.pinned.Store(false)
+	}
+	if pinned && !v.pinned.Load() { // closed meanwhile, and the home may have heard of that before it pinned the file
+		go fs.unpin(string(gone.Id))
 	}
 	if n != nil {
 		fs.changed(n.id)

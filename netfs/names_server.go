@@ -231,6 +231,17 @@ func (s *Server) readlink(_ context.Context, _ viewer, op *fspb.Op, _ []byte) (*
 
 // build: id, name, mode, rdev, cred, flags; kind by method. The result's entry is what was made.
 func (s *Server) build(ctx context.Context, c viewer, op *fspb.Op, do func(dirfd int, name string) error) (*fspb.Result, []byte, error) {
+	res, x, err := s.buildAs(ctx, c, op, do, func() (*obj, error) { return nil, nil })
+	if err != nil {
+		return nil, nil, err
+	}
+	s.files.put(x)
+	return res, nil, nil
+}
+
+// buildAs is build of something that need not be found by its name, which others may have taken from it by now: what gives it after do, or nil,
+// held. The caller must put it back.
+func (s *Server) buildAs(ctx context.Context, c viewer, op *fspb.Op, do func(dirfd int, name string) error, what func() (*obj, error)) (*fspb.Result, *obj, error) {
 	if err := checkName(op.Name); err != nil {
 		return nil, nil, err
 	}
@@ -243,23 +254,42 @@ func (s *Server) build(ctx context.Context, c viewer, op *fspb.Op, do func(dirfd
 	if err := s.once(c, op, func() error { return do(dir.fd, string(op.Name)) }); err != nil {
 		return nil, nil, err
 	}
-	return s.made(ctx, c, dir, op.Name)
+	x, err := what()
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.made(ctx, c, dir, op.Name, x)
 }
 
-// made tells the others of a new name and gives its entry.
-func (s *Server) made(ctx context.Context, c viewer, dir *obj, name []byte) (*fspb.Result, []byte, error) {
+// made tells the others of a new name and gives its entry. x is what has got the name, held, or nil if only the name is known; it is held
+// still when it is given back.
+func (s *Server) made(ctx context.Context, c viewer, dir *obj, name []byte, x *obj) (*fspb.Result, *obj, error) {
 	s.mu.Lock()
 	s.nameChangedLocked(c.holder(), dir.id, string(name))
 	s.stepLocked(token.Message{Kind: token.Acquire, Object: token.Object(dir.id), Holder: c.holder(), Mode: token.NamesRead})
 	after := s.dirLocked(c, dir)
 	s.unlock()
-	x, err := s.child(dir, name)
+	switch there, err := s.child(dir, name); {
+	case x == nil && err != nil:
+		return nil, nil, err
+	case x == nil:
+		x = there
+	default:
+		if there != x { // it has lost the name already, perhaps before c was among those who hear of it
+			s.mu.Lock()
+			s.noteLocked(c.holder(), &fspb.Inval{Dir: []byte(dir.id), Name: name, Entry: true})
+			s.unlock()
+		}
+		if err == nil {
+			s.files.put(there)
+		}
+	}
+	e, err := s.entry(ctx, c, x, name)
 	if err != nil {
+		s.files.put(x)
 		return nil, nil, err
 	}
-	defer s.files.put(x)
-	e, err := s.entry(ctx, c, x, name)
-	return &fspb.Result{Entry: e, Dir: after}, nil, err
+	return &fspb.Result{Entry: e, Dir: after}, x, nil
 }
 
 // dirLocked gives the attributes that a change left a directory with, nil if they may not be kept. Its author would ask for
@@ -301,13 +331,18 @@ func (s *Server) link(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 	}
 	s.watchFile(x, watchData)
 	op.Id = op.Id2
-	res, b, err := s.build(ctx, c, op, func(d int, n string) error {
+	res, _, err := s.buildAs(ctx, c, op, func(d int, n string) error {
 		return unix.Linkat(unix.AT_FDCWD, procFD(x.fd), d, n, unix.AT_SYMLINK_FOLLOW)
+	}, func() (*obj, error) {
+		s.files.hold(x)
+		return x, nil
 	})
-	if err == nil {
-		s.told(c, &fspb.Inval{Id: []byte(x.id), Attr: true})
+	if err != nil {
+		return nil, nil, err
 	}
-	return res, b, err
+	s.files.put(x)
+	s.told(c, &fspb.Inval{Id: []byte(x.id), Attr: true})
+	return res, nil, nil
 }
 
 // told tells the others that a file changed.
@@ -345,9 +380,11 @@ func (s *Server) unlink(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 	}
 	s.mu.Lock()
 	defer s.unlock()
+	if x != nil { // first: who knows the file is to drop its name
+		s.lostNameLocked(c.holder(), x.id)
+	}
 	s.nameChangedLocked(c.holder(), dir.id, string(op.Name))
 	if x != nil {
-		s.files.bury(x.id)
 		s.unsent.removed(x.id)
 		s.objChangedLocked(c.holder(), x.id, &fspb.Inval{Id: []byte(x.id), Attr: true})
 	}
@@ -392,6 +429,9 @@ func (s *Server) rename(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 	moved, err := s.child(to, op.Name2)
 	s.mu.Lock()
 	defer s.unlock()
+	if victim != nil { // first, as in unlink
+		s.lostNameLocked(c.holder(), victim.id)
+	}
 	s.nameChangedLocked(c.holder(), from.id, string(op.Name))
 	s.nameChangedLocked(c.holder(), to.id, string(op.Name2))
 	if err == nil {
@@ -400,7 +440,6 @@ func (s *Server) rename(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 		defer s.files.put(moved)
 	}
 	if victim != nil {
-		s.files.bury(victim.id)
 		if op.Flags&unix.RENAME_EXCHANGE == 0 {
 			s.unsent.removed(victim.id)
 		}
@@ -423,27 +462,4 @@ func (s *Server) left(x *obj) *fspb.Entry {
 		return nil
 	}
 	return &fspb.Entry{Id: []byte(x.id), Attr: s.files.attr(&st)}
-}
-
-// pin keeps a file alive for a client that has it open.
-func (s *Server) pin(c viewer, x *obj) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.gone || c.pins[x.id] != nil {
-		return
-	}
-	s.files.hold(x)
-	c.pins[x.id] = x
-}
-
-// unpin: id.
-func (s *Server) unpin(_ context.Context, c viewer, op *fspb.Op, _ []byte) (*fspb.Result, []byte, error) {
-	c.mu.Lock()
-	x := c.pins[string(op.Id)]
-	delete(c.pins, string(op.Id))
-	c.mu.Unlock()
-	if x != nil {
-		s.files.put(x)
-	}
-	return &fspb.Result{}, nil, nil
 }

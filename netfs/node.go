@@ -35,6 +35,10 @@ type rawFS struct {
 	byID  map[string]*node
 	dirs  map[uint64]*dirHandle
 	fifos map[uint64]uint64 // handle to the home's handle
+
+	// Files that the home keeps for us and that nobody here knows yet, while some are being created.
+	creating int
+	orphans  map[string]struct{}
 }
 
 // node is a file that the kernel knows by nodeid and the home by id.
@@ -56,6 +60,7 @@ type node struct {
 	// guarded by rawFS.mu
 	lookups  uint64
 	edges    []edge
+	was      edge // the last of them, if there are none
 	children map[string]*node
 	negative map[string]struct{}
 
@@ -170,7 +175,7 @@ func (fs *rawFS) dropEdgeLocked(dir *node, name string) {
 	delete(dir.children, name)
 	for i, e := range n.edges {
 		if e.dir == dir && e.name == name {
-			n.edges = append(n.edges[:i], n.edges[i+1:]...)
+			n.edges, n.was = append(n.edges[:i], n.edges[i+1:]...), e
 			return
 		}
 	}
@@ -203,7 +208,7 @@ func (fs *rawFS) Forget(nodeid, nlookup uint64) {
 	fs.mu.Unlock()
 	n.dropData()
 	if n.pinned.Swap(false) {
-		go func() { _, _ = fs.m.send("fs.unpin", &fspb.Op{Id: []byte(n.id)}) }()
+		go fs.unpin(n.id)
 	}
 }
 
@@ -268,6 +273,8 @@ func (fs *rawFS) enter(by caller, dir *node, name string, e *fspb.Entry, since u
 	if !n.volatile && !fs.m.inval.touched(since, dir.id, name, n.id) {
 		out.SetEntryTimeout(forever)
 		out.SetAttrTimeout(forever)
+	} else if fs.stays(dir, name) { // asked again, it could be another file, or an error: either takes what is mounted there away
+		out.SetEntryTimeout(forever)
 	}
 	return n
 }

@@ -95,7 +95,7 @@ func (o *objects) get(id string) (*obj, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &obj{id: id, m: m, fd: fd, refs: 1}
+	x := &obj{id: id, m: m, fd: fd, refs: 1, dead: nameless(fd)}
 	o.objs[id] = x
 	o.shrink()
 	return x, nil
@@ -131,22 +131,41 @@ func (o *objects) put(x *obj) {
 	}
 }
 
-// bury is for a file that lost a name: if it was the last, its descriptor goes when nobody uses it.
-func (o *objects) bury(id string) {
+// bury is for a file that lost a name. If it was the last, its descriptor goes when nobody uses it any more, and bury gives it, held, so that
+// it can be kept; else nil.
+func (o *objects) bury(id string) *obj {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	x := o.objs[id]
 	if x == nil {
-		return
+		return nil
 	}
 	var st unix.Statx_t
 	if err := statx(x.fd, &st); err == nil && st.Nlink > 0 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return
+		return nil
 	}
 	x.dead = true
-	if x.refs == 0 {
-		o.closeLocked(x)
+	o.use(x)
+	return x
+}
+
+// orphans gives the ids of the files there are descriptors of that lost their last name unnoticed.
+func (o *objects) orphans() (ids []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, x := range o.objs {
+		if !x.dead && nameless(x.fd) {
+			ids = append(ids, id)
+		}
 	}
+	return ids
+}
+
+// nameless reports whether a file has lost its last name already: bury is not called for it again. What a network file system says of it may be old.
+func nameless(fd int) bool {
+	var st unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_NLINK, &st)
+	return err == nil && st.Mask&unix.STATX_NLINK != 0 && st.Nlink == 0
 }
 
 func (o *objects) closeLocked(x *obj) {
@@ -209,6 +228,7 @@ func (o *objects) adopt(fd int) (*obj, error) {
 		return x, nil
 	}
 	x := &obj{id: id, m: m, fd: fd, refs: 1, pinned: key.handle != ""}
+	x.dead = !x.pinned && nameless(fd)
 	o.objs[id] = x
 	o.shrink()
 	return x, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,6 +46,8 @@ type Server struct {
 	marks  map[string]struct{}
 	markMu sync.Mutex
 
+	replaced atomic.Bool // natives have renamed files, perhaps over others; sweep will look
+
 	mu      sync.Mutex // guards what follows; client.mu is taken inside it, nothing else
 	clients map[names.Host]*client
 	tokens  *token.Table
@@ -66,7 +69,7 @@ type client struct {
 	seq    uint64
 	mounts map[uint64]struct{}
 	notes  []*fspb.Inval // to be sent by postLocked
-	pins   map[string]*obj
+	pins   map[pinKey]*obj
 	fifos  map[uint64]*fifo
 	next   uint64
 	locks  map[lockKey]int
@@ -206,8 +209,11 @@ func (s *Server) attach(r *link.Request, mount uint64) (*client, uint64, error) 
 		return old, old.seq, nil
 	}
 	s.mu.Unlock()
+	if old != nil && old.peer.Incarnation > r.From.Incarnation {
+		return nil, 0, errDetached // it is over, and its connection about to end
+	}
 	c := &client{
-		peer: r.From, conn: r.Conn, mounts: map[uint64]struct{}{mount: {}}, pins: make(map[string]*obj), fifos: make(map[uint64]*fifo),
+		peer: r.From, conn: r.Conn, mounts: map[uint64]struct{}{mount: {}}, pins: make(map[pinKey]*obj), fifos: make(map[uint64]*fifo),
 		locks: make(map[lockKey]int), over: make(chan struct{}),
 	}
 	if old != nil {

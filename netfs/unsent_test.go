@@ -32,8 +32,8 @@ func TestUnsentGoes(t *testing.T) {
 	put(t, h.path("taken"), "mine")
 
 	lost := make(chan struct{})
+	_ = x.far.Close() // before the question: a helper that is there has nothing to settle
 	go func() { h.srv.Lost(t.Context(), x.num, 1); close(lost) }()
-	_ = x.far.Close()
 	select {
 	case <-lost:
 		t.Fatal("it is taken for settled while nobody knows whether that helper comes back")
