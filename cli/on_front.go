@@ -37,6 +37,7 @@ type onFront struct {
 	call   *control.OnCall
 	output sync.WaitGroup
 	hungUp chan struct{} // our terminal is gone
+	stop   bool          // we were told to stop before the command was there
 
 	mu    sync.Mutex // guards saved
 	saved *term.State
@@ -76,7 +77,8 @@ func (o *onFront) run(ctx context.Context) (control.OnEvent, error) {
 	return o.attend(sigs)
 }
 
-// beginUnless begins, unless a signal comes before the command is there to take it: then that is ours.
+// beginUnless begins, unless a signal comes before the command is there to take it: then that is ours. One that stops waits for the command, which may run
+// already and is to stop as well.
 func (o *onFront) beginUnless(ctx context.Context, sigs <-chan os.Signal) (*os.File, []*os.File, syscall.Signal, error) {
 	type start struct {
 		in   *os.File
@@ -94,9 +96,9 @@ func (o *onFront) beginUnless(ctx context.Context, sigs <-chan os.Signal) (*os.F
 			return b.in, b.outs, 0, b.err
 		case s := <-sigs:
 			switch s {
-			case unix.SIGWINCH, unix.SIGCONT:
-			case unix.SIGTSTP:
-				_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+			case unix.SIGWINCH:
+			case unix.SIGTSTP, unix.SIGCONT:
+				o.stop = s == unix.SIGTSTP
 			default:
 				return nil, nil, s.(syscall.Signal), nil
 			}
@@ -140,6 +142,9 @@ func (o *onFront) begin(ctx context.Context) (in *os.File, outs []*os.File, err 
 
 // attend passes signals on until the command has ended or is lost.
 func (o *onFront) attend(sigs <-chan os.Signal) (control.OnEvent, error) {
+	if o.stop {
+		o.pass(unix.SIGTSTP)
+	}
 	type end struct {
 		event control.OnEvent
 		err   error

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/names"
@@ -21,8 +23,8 @@ func fakeDeath(code int, signal syscall.Signal) int {
 	return code
 }
 
-// onHere answers control.OpOn for the hosts h2, where commands run on this machine, lost, which is lost in their midst, and slow,
-// where nothing ever begins.
+// onHere answers control.OpOn for the hosts h2, where commands run on this machine, lost, which is lost in their midst, slow, where
+// nothing ever begins, and late, which makes a file when it begins, says so when there is another, and writes which signal it gets.
 func onHere(_ context.Context, _ control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
 	var req control.OnRequest
 	if err := json.Unmarshal(body, &req); err != nil {
@@ -40,6 +42,9 @@ func onHere(_ context.Context, _ control.Caller, c *control.Conn, body json.RawM
 	if req.Host == "slow" {
 		_, err := c.Receive(&control.OnOrder{})
 		return err
+	}
+	if req.Host == "late" {
+		return late(c, list[0], list[1], files)
 	}
 	if req.Host != "h2" && req.Host != "lost" {
 		return control.Refuse(syscall.ENOENT, "no host %q in this cluster; there are h2, lost", req.Host)
@@ -77,4 +82,30 @@ func onHere(_ context.Context, _ control.Caller, c *control.Conn, body json.RawM
 		e.Code, e.Signal = 0, int(ws.Signal())
 	}
 	return c.Send(e)
+}
+
+func late(c *control.Conn, begun, tell string, files []*os.File) error {
+	if err := os.WriteFile(begun, nil, 0o600); err != nil {
+		return err
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(tell); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			return errors.New("nobody made " + tell)
+		}
+	}
+	if err := c.Send(control.OnEvent{Kind: control.OnStarted, Host: "h2", Pid: names.MakePid(2, 9)}); err != nil {
+		return err
+	}
+	var o control.OnOrder
+	if _, err := c.Receive(&o); err != nil {
+		return err
+	}
+	fmt.Fprintf(files[1], "signal %d\n", o.Signal)
+	for _, f := range files {
+		f.Close()
+	}
+	return c.Send(control.OnEvent{Kind: control.OnExited})
 }

@@ -41,6 +41,7 @@ func fakeProcs() []control.Proc {
 	}
 	list[1].Kernel = true
 	list[3].Nice, list[3].CPU, list[3].RSS, list[3].TTY = 5, 26*time.Hour, 100<<20, "pts/0"
+	list[3].Started = time.Now().Add(-1040 * time.Hour) // of so long a time a busy machine's seconds change no digit
 	list[4].CPU = 180 * time.Second
 	return list
 }

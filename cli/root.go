@@ -41,7 +41,7 @@ func New(env Env, parts Parts) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, path: cmd.CommandPath()}
 	})
-	root.AddCommand(a.initCommand(), a.tokenCommand(), a.joinCommand(), a.leaveCommand(), a.hostsCommand(),
+	root.AddCommand(a.initCommand(), a.tokenCommand(), a.joinCommand(), a.leaveCommand(), a.drainCommand(), a.resumeCommand(), a.hostsCommand(),
 		a.statusCommand(), a.doctorCommand(), a.versionCommand(), a.runCommand(), a.onCommand())
 	root.AddCommand(a.psCommand(), a.topCommand(), a.killCommand(), a.whereCommand(), a.waitCommand(), a.procCommand())
 	root.AddCommand(parts.Extra...)

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,7 +109,9 @@ type daemon struct {
 	name    names.HostName
 	rotated int
 	gone    map[names.HostName]bool
-	log     string // of what was killed
+	states  map[names.HostName]string // of the hosts that were drained or resumed
+	asked   map[names.HostName]int    // how often their jobs were asked after
+	log     string                    // of what was killed
 }
 
 const goodToken = "ohj1-secret"
@@ -154,6 +157,12 @@ func (d *daemon) handlers() map[string]control.Handler {
 			d.gone = map[names.HostName]bool{r.Host: true}
 			return d.status(), nil
 		}),
+		control.OpDrain:  answer(d, func(r control.DrainRequest) (any, error) { return d.drain(r.Host, "drained") }),
+		control.OpResume: answer(d, func(r control.DrainRequest) (any, error) { return d.drain(r.Host, "alive") }),
+		control.OpHeld: answer(d, func(r control.DrainRequest) (any, error) {
+			d.asked[r.Host]++
+			return d.drain(r.Host, d.states[r.Host])
+		}),
 		control.OpHosts: answer(d, func(struct{}) (any, error) {
 			ago := func(s int) time.Time { return time.Now().Add(-time.Duration(s) * time.Second) }
 			list := []control.Host{
@@ -174,6 +183,29 @@ func (d *daemon) handlers() map[string]control.Handler {
 		control.OpKill:  answer(d, d.serveKill),
 		control.OpWait:  answer(d, serveWait),
 	}
+}
+
+// drain makes h2 busy with two jobs of others, of which one ends each time they are asked after; h3's job does not end; h4 is resumed by somebody
+// else, and h5 crashes; h6 says nothing.
+func (d *daemon) drain(host names.HostName, state string) (any, error) {
+	switch host {
+	case "":
+		host = "h1"
+	case "h12":
+		return nil, fmt.Errorf("host h12 is failed: it takes no jobs anyway: %w", syscall.EINVAL)
+	}
+	if d.states == nil {
+		d.states, d.asked = map[names.HostName]string{}, map[names.HostName]int{}
+	}
+	r := control.DrainReply{Host: host, Was: cmp.Or(d.states[host], "alive"), State: state}
+	d.states[host] = state
+	if d.asked[host] > 0 {
+		r.State = cmp.Or(map[names.HostName]string{"h4": "alive", "h5": "failed"}[host], state)
+	}
+	if r.State == "drained" {
+		r.Jobs = map[names.HostName]int{"h2": max(0, 2-d.asked[host]), "h3": 1, "h4": 1, "h5": 3, "h6": control.JobsUnknown}[host]
+	}
+	return r, nil
 }
 
 // answer makes a handler of one request and one reply, under the daemon's lock.

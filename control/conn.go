@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +27,12 @@ const maxFDs = 250
 type Request struct {
 	Op   string          `json:"op"`
 	Body json.RawMessage `json:"body,omitempty"`
+}
+
+// opening is a Request whose body is not marshalled yet.
+type opening struct {
+	Op   string `json:"op"`
+	Body any    `json:"body"`
 }
 
 // Failure is how a daemon says no: the text is one line for a person, Errno its kind.
@@ -51,17 +59,32 @@ func (f *Failure) Unwrap() error {
 // ErrNoDaemon says that nobody listens at the control socket.
 var ErrNoDaemon = errors.New("onehostd is not running")
 
+// ErrElsewhere says that the caller is a job of another host and sees its home's tree: the daemon that the socket belongs to cannot be
+// reached from here.
+var ErrElsewhere = errors.New("this process runs away from its home, whose daemon it cannot ask")
+
 // Conn is one connection of the control socket. Send may be called by several goroutines, Receive by one at a time.
 type Conn struct {
 	nc   *net.UnixConn
+	rc   syscall.RawConn // of nc
 	send sync.Mutex
-	rbuf []byte
-	obuf []byte
 }
 
-func newConn(nc *net.UnixConn) *Conn {
-	return &Conn{nc: nc, rbuf: make([]byte, MaxPacket+1), obuf: make([]byte, unix.CmsgSpace(4*maxFDs))}
+func newConn(nc *net.UnixConn) (*Conn, error) {
+	rc, err := nc.SyscallConn()
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return &Conn{nc: nc, rc: rc}, nil
 }
+
+// room is where one packet is read to. There are thousands of connections, and nearly all of them wait: so they have none of their own.
+type room struct{ data, oob []byte }
+
+var rooms = sync.Pool{New: func() any {
+	return &room{data: make([]byte, MaxPacket+1), oob: make([]byte, unix.CmsgSpace(4*maxFDs))}
+}}
 
 // Dial connects to the daemon at path; DefaultPath if it is empty. It blocks no longer than ctx.
 func Dial(ctx context.Context, path string) (*Conn, error) {
@@ -71,12 +94,21 @@ func Dial(ctx context.Context, path string) (*Conn, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, "unixpacket", path)
 	if err != nil {
+		if remoteTree(path) {
+			return nil, fmt.Errorf("%w: give 'onehost run --local' or a rule of onehost-place(5) for the command that asks", ErrElsewhere)
+		}
 		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, fmt.Errorf("%w (nobody listens at %s): start it with 'systemctl start onehostd' or, as root, 'onehostd &'", ErrNoDaemon, path)
 		}
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	return newConn(nc.(*net.UnixConn)), nil
+	return newConn(nc.(*net.UnixConn))
+}
+
+// remoteTree reports whether the path lies in a tree that comes from another host.
+func remoteTree(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(filepath.Dir(path), &fs) == nil && fs.Type == unix.FUSE_SUPER_MAGIC
 }
 
 // Close ends the connection.
@@ -109,18 +141,16 @@ func (c *Conn) Send(v any, fds ...*os.File) error {
 }
 
 // Receive waits for one packet and unmarshals it into v. A Failure sent by the other end comes back as the error. End of
-// file is io.EOF. The descriptors are the caller's to close.
+// file is io.EOF; Unread tells more. The descriptors are the caller's to close.
 func (c *Conn) Receive(v any) ([]*os.File, error) {
-	n, oobn, flags, _, err := c.nc.ReadMsgUnix(c.rbuf, c.obuf)
-	if errors.Is(err, syscall.ECONNRESET) { // the other end closed without reading all; the kernel says so before what it had sent last
-		n, oobn, flags, _, err = c.nc.ReadMsgUnix(c.rbuf, c.obuf)
-	}
+	p, err := c.packet()
 	if err != nil {
 		return nil, err
 	}
+	defer rooms.Put(p.room)
 	var files []*os.File
-	if oobn > 0 {
-		if files, err = rights(c.obuf[:oobn]); err != nil {
+	if p.oobn > 0 {
+		if files, err = rights(p.oob[:p.oobn]); err != nil {
 			return nil, err
 		}
 	}
@@ -128,20 +158,71 @@ func (c *Conn) Receive(v any) ([]*os.File, error) {
 		closeAll(files)
 		return nil, err
 	}
-	if n == 0 {
+	if p.n == 0 && p.reset {
+		return fail(fmt.Errorf("%w: %w", io.EOF, syscall.ECONNRESET))
+	}
+	if p.n == 0 {
 		return fail(io.EOF)
 	}
-	if n > MaxPacket || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+	if p.n > MaxPacket || p.flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		return fail(fmt.Errorf("control: a message was cut short: %w", syscall.EMSGSIZE))
 	}
-	var f Failure
-	if err := json.Unmarshal(c.rbuf[:n], &f); err == nil && f.Text != "" {
-		return fail(&f)
+	data := p.data[:p.n]
+	if bytes.HasPrefix(data, failing) {
+		var f Failure
+		if err := json.Unmarshal(data, &f); err == nil && f.Text != "" {
+			return fail(&f)
+		}
 	}
-	if err := json.Unmarshal(c.rbuf[:n], v); err != nil {
+	if err := json.Unmarshal(data, v); err != nil {
 		return fail(fmt.Errorf("control: bad message: %w", err))
 	}
 	return files, nil
+}
+
+// failing is how every Failure begins.
+var failing = []byte(`{"error":`)
+
+// Unread reports whether an error of Receive says that the other end closed without having read what was sent to it last.
+func Unread(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
+
+// packet is one that was read; its room is to be put back.
+type packet struct {
+	*room
+	n, oobn, flags int
+	reset          bool // the other end closed without reading all
+}
+
+// packet waits for one.
+func (c *Conn) packet() (p packet, err error) {
+	waited := c.rc.Read(func(fd uintptr) bool {
+		p.room = rooms.Get().(*room)
+		for {
+			p.n, p.oobn, p.flags, _, err = unix.Recvmsg(int(fd), p.data, p.oob, unix.MSG_CMSG_CLOEXEC)
+			switch {
+			case errors.Is(err, syscall.EINTR):
+			case errors.Is(err, syscall.ECONNRESET) && !p.reset: // the kernel says so before what the other end had sent last
+				p.reset = true
+			case errors.Is(err, syscall.EAGAIN):
+				rooms.Put(p.room)
+				p.room = nil // or it would be kept by who waits
+				return false
+			default:
+				return true
+			}
+		}
+	})
+	if waited != nil { // closed, or too late
+		if op, ok := errors.AsType[*net.OpError](waited); ok {
+			op.Op = "read"
+		}
+		return p, waited
+	}
+	if err != nil {
+		rooms.Put(p.room)
+		return p, os.NewSyscallError("recvmsg", err)
+	}
+	return p, nil
 }
 
 // SetDeadline bounds every later Send and Receive; the zero time removes the bound.
@@ -165,7 +246,6 @@ func rights(oob []byte) ([]*os.File, error) {
 			continue // some other kind of control message
 		}
 		for _, n := range ns {
-			unix.CloseOnExec(n)
 			files = append(files, os.NewFile(uintptr(n), "passed"))
 		}
 	}
@@ -174,11 +254,7 @@ func rights(oob []byte) ([]*os.File, error) {
 
 // Open sends the opening Request of an operation.
 func (c *Conn) Open(op string, body any, fds ...*os.File) error {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("control: %w", err)
-	}
-	return c.Send(Request{Op: op, Body: raw}, fds...)
+	return c.Send(opening{op, body}, fds...)
 }
 
 // Call performs one operation on a connection of its own: request, one reply. It blocks no longer than ctx.

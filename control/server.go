@@ -104,7 +104,10 @@ func (s *Server) accept() {
 			}
 			continue
 		}
-		c := newConn(nc)
+		c, err := newConn(nc)
+		if err != nil {
+			continue
+		}
 		s.mu.Lock()
 		if s.ctx.Err() != nil { // Close has been through the list already
 			s.mu.Unlock()
@@ -124,7 +127,7 @@ func (s *Server) accept() {
 }
 
 func (s *Server) serve(c *Conn) {
-	who, err := peer(c.nc)
+	who, err := c.Peer()
 	if err != nil {
 		return
 	}
@@ -154,14 +157,11 @@ func (s *Server) serve(c *Conn) {
 	}
 }
 
-func peer(nc *net.UnixConn) (Caller, error) {
-	rc, err := nc.SyscallConn()
-	if err != nil {
-		return Caller{}, err
-	}
+// Peer says who is at the other end, as the kernel saw when the connection was made.
+func (c *Conn) Peer() (Caller, error) {
 	var cred *unix.Ucred
 	var cerr error
-	if err := rc.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+	if err := c.rc.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
 		return Caller{}, err
 	}
 	if cerr != nil {

@@ -17,8 +17,11 @@ const (
 	OpToken   = "token"   // TokenRequest, TokenReply
 	OpJoin    = "join"    // JoinRequest, StatusReply
 	OpLeave   = "leave"   // LeaveRequest, StatusReply
+	OpDrain   = "drain"   // DrainRequest, DrainReply: the host takes no new jobs
+	OpResume  = "resume"  // DrainRequest, DrainReply: it takes jobs again
+	OpHeld    = "held"    // DrainRequest, DrainReply: nothing changes
 	OpSession = "session" // SessionRequest, SessionReply; then PlaceRequest/PlaceReply and ReleaseNote on the same connection
-	OpExec    = "exec"    // ExecRequest with descriptors; then JobEvent from the daemon and JobOrder to it
+	OpExec    = "exec"    // ExecRequest with descriptors; then JobEvent from the daemon and JobOrder to it; then perhaps the next one, see JobEvent.Next
 )
 
 // StatusReply says who this daemon is. Cluster is empty while it belongs to none.
@@ -42,6 +45,7 @@ type Host struct {
 	Slots       int               `json:"slots"` // jobs the host takes at a time
 	Jobs        int               `json:"jobs"`  // remote and local jobs running there now
 	Load        float64           `json:"load"`  // CPUs in use over CPUs it may use, 0..1 and above
+	Voter       bool              `json:"voter"` // it is one of the hosts that keep the registry
 }
 
 // HostsReply lists every host the registry remembers, by number.
@@ -81,6 +85,22 @@ type JoinRequest struct {
 // LeaveRequest takes a host out of the cluster; Host empty means this one.
 type LeaveRequest struct {
 	Host names.HostName `json:"host,omitempty"`
+}
+
+// DrainRequest names the host that takes no new jobs, or takes them again; Host empty means this one.
+type DrainRequest struct {
+	Host names.HostName `json:"host,omitempty"`
+}
+
+// JobsUnknown are the Jobs of a host that does not say how many it has, or of which another host does not say how many it has sent there.
+const JobsUnknown = -1
+
+// DrainReply says what there is of the draining of a host.
+type DrainReply struct {
+	Host  names.HostName `json:"host"`
+	Was   string         `json:"was"`   // its state before
+	State string         `json:"state"` // and now
+	Jobs  int            `json:"jobs"`  // of other homes that are still there, while it is drained; or JobsUnknown
 }
 
 // Fallbacks: what happens to a job whose host is lost or refuses it.
@@ -162,11 +182,10 @@ type ExecRequest struct {
 // Kinds of JobEvent.
 const (
 	JobRefused   = "refused"   // the job cannot go; Reason says why; the process is as it was and may run here
-	JobCaptured  = "captured"  // all that is needed of the process has been read: it may become a ghost
+	JobCaptured  = "captured"  // all that is needed of the process has been read: it may become a ghost, and begins elsewhere when it is one
 	JobResumed   = "resumed"   // it has been taken up again; the orders up to Done were carried out, those after it are to be sent again
-	JobStarted   = "started"   // it runs there
-	JobStopped   = "stopped"   // by Signal
-	JobContinued = "continued" //
+	JobStopped   = "stopped"   // by Signal; its process had got the signals of the orders up to Done by then, and not of later ones
+	JobContinued = "continued" // Done is as for JobStopped
 	JobRegrouped = "regrouped" // it has moved to the process group Group by setpgid or, if Session is set, setsid
 	JobExited    = "exited"    // with Code, or by Signal when that is not 0
 	JobLost      = "lost"      // its host or the way to it is gone; Reason says why
@@ -189,14 +208,20 @@ type JobEvent struct {
 
 	Done      uint64 `json:"done,omitempty"`
 	Forgotten bool   `json:"forgotten,omitempty"` // of JobLost: nothing is kept of it, so it cannot begin again elsewhere
+	Unbegun   bool   `json:"unbegun,omitempty"`   // of JobLost: it has not begun there, so that it is no second time when it does elsewhere
+	Next      bool   `json:"next,omitempty"`      // of JobExited: after an order that is Over the connection takes the next job of its session
 }
 
 // JobOrder is what the session says to a job: a signal to pass on, or that its ghost has another parent now. The orders to a job are numbered from 1.
 type JobOrder struct {
 	N      uint64 `json:"n"`
 	Signal int    `json:"signal"`
-	Code   int32  `json:"code"`            // si_code: SI_KERNEL means the terminal, so the whole process group gets it
-	Value  int64  `json:"value,omitempty"` // si_value, for rt_sigqueueinfo
+	Code   int32  `json:"code"`             // si_code: SI_KERNEL means the terminal, so the whole process group gets it
+	Value  int64  `json:"value,omitempty"`  // si_value, for rt_sigqueueinfo
+	Sender int    `json:"sender,omitempty"` // si_pid and si_uid of a queued one
+	UID    uint32 `json:"uid,omitempty"`
 	Group  bool   `json:"group,omitempty"` // it was sent to the ghost's whole process group
 	Parent int    `json:"parent,omitempty"`
+	Ghost  bool   `json:"ghost,omitempty"` // it is the first one, after JobCaptured: the process is a ghost now; it has no number
+	Over   bool   `json:"over,omitempty"`  // it is the last one, after JobExited with Next; it has no number
 }

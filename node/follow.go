@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/onehost/onehost/member"
@@ -15,6 +16,7 @@ func (n *Node) follow(ctx context.Context) {
 	defer cancel()
 	before := map[names.Host]member.Host{}
 	var mine lives
+	told := false // the carriers that an earlier daemon left have heard whether this host is drained
 	mine.now(n.member.Self())
 	for {
 		select {
@@ -24,7 +26,14 @@ func (n *Node) follow(ctx context.Context) {
 			if !ok {
 				return
 			}
+			n.gone.note(v, time.Now())
 			self := mine.now(n.member.Self())
+			own, _ := v.Host(self)
+			if drained := own.State == member.Drained; n.drained.Swap(drained) != drained || !told {
+				told = true
+				n.wg.Go(func() { n.helper.SetDrained(n.drained.Load()) })
+			}
+			n.helper.Follow(v, self)
 			for _, h := range v.Hosts {
 				was, known := before[h.Number]
 				before[h.Number] = h
@@ -38,19 +47,56 @@ func (n *Node) follow(ctx context.Context) {
 					continue
 				}
 				if !h.State.Up() || h.Incarnation != was.Incarnation {
-					n.files.DropClient(was.Number, was.Incarnation) // its daemon had what it held of ours
-					if h.GoesOn(was.Incarnation) {
+					if h.GoesOn(was.Incarnation) { // and so does what it runs for us
 						n.cfg.Log.Info("the daemon of a host has been started again", "host", h.Name)
-						n.helper.Restarted(h.Number, h.Incarnation)
 						continue
 					}
 					n.cfg.Log.Info("a host is gone", "host", h.Name, "state", string(h.State))
-					// Ending a nest may take seconds; the next view must not wait for it.
-					n.wg.Go(func() { n.helper.LifeGone(was.Number, was.Incarnation) })
+					n.files.DropClient(was.Number, was.Incarnation.Carrier(names.LastCarrier))
 				}
 			}
 		}
 	}
+}
+
+// goneTime is how long a host has been gone until nothing can be left of what it ran: it ends that itself within seconds of being cut off.
+const goneTime = time.Minute
+
+// gone keeps since when hosts are gone, by this host's clock.
+type gone struct {
+	mu    sync.Mutex
+	seq   uint64 // of the view it is from; 0: none has come yet
+	known map[names.Host]bool
+	since map[names.Host]time.Time
+}
+
+func (g *gone) note(v member.View, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	since := map[names.Host]time.Time{}
+	g.seq, g.known = v.Seq, map[names.Host]bool{}
+	for _, h := range v.Hosts {
+		g.known[h.Number] = true
+		if h.State.Up() {
+			continue
+		}
+		since[h.Number] = now
+		if began, ok := g.since[h.Number]; ok {
+			since[h.Number] = began
+		}
+	}
+	g.since = since
+}
+
+// forGood reports whether nothing of a host's last life is left anywhere. A host that the registry has forgotten left long ago.
+func (g *gone) forGood(h names.Host, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.seq == 0 {
+		return false
+	}
+	began, ok := g.since[h]
+	return !g.known[h] || ok && now.Sub(began) > goneTime
 }
 
 // lives tells this daemon's lives in a cluster from those that daemons before it had: the first views after a restart are
@@ -77,7 +123,7 @@ func (l *lives) over(was, is member.Host) bool {
 // and what they ran for it, so it does too.
 func (n *Node) died() {
 	n.cfg.Log.Warn("the others gave this host up: ending what it runs for them")
-	n.wg.Go(n.helper.EndAll)
+	n.wg.Go(func() { n.helper.EndAll("the others have given this host up") })
 }
 
 // warmTime bounds the making of nests that nobody waits for yet.

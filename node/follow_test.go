@@ -2,6 +2,7 @@ package node
 
 import (
 	"testing"
+	"time"
 
 	"github.com/onehost/onehost/member"
 	"github.com/onehost/onehost/names"
@@ -39,4 +40,36 @@ func TestLives(t *testing.T) {
 	if !l.over(at(1, member.Alive), at(1, member.Failed)) {
 		t.Error("the end of the first life in another cluster is not noticed")
 	}
+}
+
+// TestGone: what a host had is free a minute after it was seen to be gone, whatever the clock of the one who said so, and not when it is back.
+func TestGone(t *testing.T) {
+	var g gone
+	now := time.Now()
+	is := func(what string, h names.Host, after time.Duration, want bool) {
+		t.Helper()
+		if got := g.forGood(h, now.Add(after)); got != want {
+			t.Errorf("%s: host %d is gone for good: %v, want %v", what, h, got, want)
+		}
+	}
+	is("before any view", 3, time.Hour, false)
+	view := func(seq uint64, after time.Duration, states ...member.HostState) {
+		v := member.View{Seq: seq}
+		for i, s := range states {
+			v.Hosts = append(v.Hosts, member.Host{Number: names.Host(1 + i), State: s, Since: now.Add(-time.Hour)})
+		}
+		g.note(v, now.Add(after))
+	}
+	view(1, 0, member.Alive, member.Drained, member.Failed, member.Left)
+	is("alive", 1, time.Hour, false)
+	is("drained", 2, time.Hour, false)
+	is("failed just now", 3, goneTime-1, false)
+	view(2, 30*time.Second, member.Alive, member.Drained, member.Failed, member.Left)
+	is("failed for a minute", 3, goneTime+1, true)
+	is("left for a minute", 4, goneTime+1, true)
+	is("forgotten", 5, 0, true)
+	view(3, time.Hour, member.Alive, member.Drained, member.Alive, member.Left)
+	is("back", 3, 2*time.Hour, false)
+	view(4, 2*time.Hour, member.Alive, member.Drained, member.Failed, member.Left)
+	is("failed again just now", 3, 2*time.Hour+goneTime-1, false)
 }

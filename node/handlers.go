@@ -6,12 +6,14 @@ import (
 	"maps"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/member"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
 	"github.com/onehost/onehost/proc/calls"
+	"github.com/onehost/onehost/proc/carrier"
 	"github.com/onehost/onehost/proc/nest"
 	"github.com/onehost/onehost/proc/on"
 )
@@ -25,11 +27,15 @@ func (n *Node) handlers() map[string]control.Handler {
 		control.OpToken:   n.rootOnly(n.serveToken),
 		control.OpJoin:    n.rootOnly(n.serveJoin),
 		control.OpLeave:   n.rootOnly(n.serveLeave),
+		control.OpDrain:   n.rootOnly(n.serveDrain),
+		control.OpResume:  n.rootOnly(n.serveResume),
+		control.OpHeld:    n.rootOnly(n.serveHeld),
 		control.OpSession: n.broker.ServeSession,
 		control.OpExec:    n.home.ServeExec,
 		control.OpCall:    calls.Handler(n.space),
 		control.OpOn:      on.NewHome(onHosts{n}).Serve,
 		control.OpProcs:   n.lister.ServeProcs,
+		carrier.OpCall:    carrier.ServeCall(n.nested),
 	}
 	maps.Copy(ops, n.space.Handlers(n.hostName))
 	return ops
@@ -61,7 +67,7 @@ func (n *Node) rootOnly(op operation) control.Handler {
 	any := n.anyone(op)
 	return func(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
 		if who.UID != 0 {
-			return control.Refuse(syscall.EPERM, "only root may change who is in the cluster: try again with sudo")
+			return control.Refuse(syscall.EPERM, "only root may change the cluster: try again with sudo")
 		}
 		return any(ctx, who, c, body, files)
 	}
@@ -81,18 +87,23 @@ func (n *Node) serveHosts(context.Context, json.RawMessage) (any, error) {
 	reply := control.HostsReply{Hosts: []control.Host{}, Standstill: !sight.Quorum}
 	for _, h := range n.member.View().Hosts {
 		row := control.Host{
-			Name: h.Name, Number: h.Number, Incarnation: h.Incarnation, State: string(h.State), Since: h.Since,
-			Address: h.Addr, Slots: h.Slots,
+			Name: h.Name, Number: h.Number, Incarnation: h.Incarnation, Address: h.Addr, Slots: h.Slots, Voter: h.Voter,
 		}
 		if r, ok := n.report(self, h.Number); ok {
 			row.Slots, row.Jobs, row.Load = r.Slots, r.Jobs, r.Load
 		}
-		if since, silent := sight.Silent[h.Number]; silent && !sight.Quorum {
-			row.State, row.Since = string(member.Failed), since // as the registry would say if it could
-		}
+		row.State, row.Since = seen(h, sight)
 		reply.Hosts = append(reply.Hosts, row)
 	}
 	return reply, nil
+}
+
+// seen gives the state of a host and when it began: as the registry says or, while that stands still, would say if it could.
+func seen(h member.Host, sight member.Sight) (state string, since time.Time) {
+	if since, silent := sight.Silent[h.Number]; silent && !sight.Quorum {
+		return string(member.Failed), since
+	}
+	return string(h.State), h.Since
 }
 
 // report gives what a host last said of its load.
@@ -144,18 +155,33 @@ func (n *Node) serveLeave(ctx context.Context, body json.RawMessage) (any, error
 	if err := json.Unmarshal(body, &r); err != nil {
 		return nil, err
 	}
-	host := names.Here
-	if r.Host != "" {
-		h, ok := n.member.View().ByName(r.Host)
-		if !ok {
-			return nil, control.Refuse(syscall.ENOENT, "no host %q in this cluster: 'onehost hosts' lists them", r.Host)
-		}
-		host = h.Number
+	h, err := n.named(r.Host)
+	if err != nil {
+		return nil, err
 	}
-	if err := n.member.Leave(ctx, host); err != nil {
+	if err := n.member.Leave(ctx, h.Number); err != nil {
 		return nil, err
 	}
 	return n.serveStatus(ctx, nil)
+}
+
+// named finds the host that a request names, this one if it names none.
+func (n *Node) named(name names.HostName) (member.Host, error) {
+	self, _, _, cluster := n.member.Self()
+	view := n.member.View()
+	h, ok := view.ByName(name)
+	if name == "" {
+		h, ok = view.Host(self)
+	}
+	switch {
+	case cluster == "":
+		return member.Host{}, errNoCluster
+	case !ok && name == "": // it was in no view yet
+		return member.Host{Number: self}, nil
+	case !ok:
+		return member.Host{}, control.Refuse(syscall.ENOENT, "no host %q in this cluster: 'onehost hosts' lists them", name)
+	}
+	return h, nil
 }
 
 func (n *Node) nameOr(name names.HostName) names.HostName {

@@ -27,6 +27,9 @@ type meter struct {
 	own  *place.Meter
 	load float64
 	mine float64
+
+	used    time.Duration         // by the carriers, up to now
+	carried map[int]time.Duration // by each that there was at the last sample, by its process
 }
 
 func newMeter() (*meter, error) {
@@ -42,7 +45,8 @@ func newMeter() (*meter, error) {
 }
 
 // sample reads the CPU time used up to now. The heart asks for a report with each beat, so nothing else need wake up for it.
-func (m *meter) sample(now time.Time) error {
+// carried is what each carrier has used: that serves others too.
+func (m *meter) sample(now time.Time, carried map[int]time.Duration) error {
 	usage, err := m.group.Usage()
 	if err != nil {
 		return err
@@ -54,7 +58,11 @@ func (m *meter) sample(now time.Time) error {
 	own := time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.load, m.mine = m.all.Sample(now, usage), m.own.Sample(now, own)
+	for pid, t := range carried {
+		m.used += max(t-m.carried[pid], 0)
+	}
+	m.carried = carried
+	m.load, m.mine = m.all.Sample(now, usage), m.own.Sample(now, own+m.used)
 	return nil
 }
 
@@ -72,7 +80,7 @@ func (n *Node) ownReport() place.Report {
 
 // loadPayload measures this host and gives what its heartbeat is to carry.
 func (n *Node) loadPayload() []byte {
-	if err := n.meter.sample(time.Now()); err != nil {
+	if err := n.meter.sample(time.Now(), n.helper.CPU()); err != nil {
 		n.cfg.Log.Warn("reading this host's CPU time", "err", err)
 	}
 	data, err := n.ownReport().MarshalBinary()
@@ -97,8 +105,19 @@ func (c *cluster) OwnShare() float64 {
 	return own
 }
 
+// hosts is how many there are in the cluster, as far as is known.
+func (n *Node) hosts() int {
+	if !n.opened.Load() {
+		return int(names.MaxHost)
+	}
+	return len(n.member.View().Up())
+}
+
 func (c *cluster) Members() []jobs.MemberHost {
 	n := (*Node)(c)
+	if !n.opened.Load() {
+		return nil
+	}
 	self, _ := c.Self()
 	silent := c.member.Sight().Silent
 	var rows []jobs.MemberHost

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/onehost/onehost/member"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/netfs"
+	"github.com/onehost/onehost/proc/carrier"
 	"github.com/onehost/onehost/proc/jobs"
 	"github.com/onehost/onehost/proc/list"
 	"github.com/onehost/onehost/proc/on"
@@ -54,10 +56,9 @@ type Node struct {
 	cfg    Config
 	router *link.Router
 	files  *netfs.Server
-	trees  *trees
 	devs   *dev.Server
 	home   *jobs.Home
-	helper *jobs.Helper
+	helper *carrier.Carriers // what runs the jobs of others
 	broker *jobs.Broker
 	space  *space.Space
 	on     *on.Server
@@ -65,6 +66,10 @@ type Node struct {
 	member *member.Member
 	server *control.Server
 	meter  *meter
+	gone   gone
+
+	opened  atomic.Bool // member is there: others may ask a little before
+	drained atomic.Bool // this host takes no new jobs: as the views say, as soon as follow has them
 
 	fusectl func() error // unmounts it if this daemon mounted it
 
@@ -92,11 +97,11 @@ func Start(cfg Config) (_ *Node, err error) {
 			n.Close()
 		}
 	}()
-	if n.fusectl, err = mountFusectl(); err != nil {
-		return nil, err
+	if cfg.answers() { // its carriers and its mounts are not for this one to touch
+		return nil, fmt.Errorf("control socket %s: another onehostd listens there: %w", cfg.Control, syscall.EADDRINUSE)
 	}
-	if err := n.cfg.sweep(); err != nil {
-		cfg.Log.Warn("what an earlier daemon left cannot be cleared away", "err", err)
+	if n.fusectl, err = mountFusectl(filepath.Join(cfg.Run, "fusectl")); err != nil {
+		return nil, err
 	}
 	if n.meter, err = newMeter(); err != nil {
 		return nil, err
@@ -114,28 +119,32 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.devs.Register(n.router)
-	n.trees = newTrees(n)
-	n.helper = jobs.NewHelper(jobs.HelperConfig{Mount: n.trees.mount, Files: helperFiles{dev.NewClient(cfg.Log)}, Links: lateLinks{n}, Call: n.nested, Log: cfg.Log})
-	n.helper.Register(n.router)
+	n.helper = newCarriers(n)
 	n.on = on.NewServer(cfg.Log)
 	n.on.Register(n.router)
-	leases, err := jobs.OpenLeases(filepath.Join(cfg.Run, "leases"), boot)
+	leases, err := jobs.OpenLeases(filepath.Join(cfg.Run, "leases"), boot, func(h names.Host) bool { return n.gone.forGood(h, time.Now()) },
+		n.hosts)
 	if err != nil {
 		return nil, err
 	}
-	n.home = jobs.NewHome(jobs.HomeConfig{Tree: n.files, Files: n.devs, Links: lateLinks{n}, Lease: leases.Lease})
+	n.home = jobs.NewHome(jobs.HomeConfig{Tree: n.files, Files: n.devs, Carriers: n.reach(), Lease: leases.Lease})
 	n.home.Register(n.router)
 	n.space = space.New(space.Config{Self: n.self, Links: knownLinks{n}, Jobs: n.home, Leases: leases, Nests: n.helper, Tree: n.files})
 	n.space.Register(n.router)
 	n.broker = jobs.NewBroker(jobs.BrokerConfig{Home: n.home, Cluster: (*cluster)(n), Warm: n.warm})
+	n.broker.Register(n.router)
 	reader := list.NewReader(list.Config{Nests: n.helper.Nests, Elsewhere: n.home.Elsewhere})
 	reader.Register(n.router)
 	n.lister = &list.Lister{Reader: reader, Cluster: (*cluster)(n)}
 	n.member, err = member.Open(member.Config{
-		Boot: boot, StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Log: cfg.Log,
+		Boot: boot, StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Part: n.part, Lost: n.helper.Lost, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("membership: %w", err)
+	}
+	n.opened.Store(true)
+	if n.self() == names.Here {
+		n.helper.EndAll("this host is in no cluster")
 	}
 	n.wg.Go(func() { n.follow(ctx) })
 	n.wg.Go(n.sweepNotes)
@@ -143,13 +152,6 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	return n, nil
-}
-
-// lateLinks gives connections through the member part, which is opened after the parts that use it.
-type lateLinks struct{ n *Node }
-
-func (l lateLinks) Conn(ctx context.Context, h names.Host) (*link.Conn, error) {
-	return l.n.member.Conn(ctx, h)
 }
 
 // self gives this host's number; names.Here while it is in no cluster.
@@ -186,9 +188,7 @@ func (n *Node) Close() error {
 	if n.on != nil {
 		n.on.Close()
 	}
-	if n.helper != nil {
-		n.helper.Close()
-	}
+	carried := n.helper != nil && n.helper.Close()
 	var err error
 	if n.member != nil {
 		err = n.member.Close()
@@ -196,7 +196,7 @@ func (n *Node) Close() error {
 	if n.files != nil {
 		err = errors.Join(err, n.files.Close())
 	}
-	if n.fusectl != nil {
+	if n.fusectl != nil && !carried { // what is left needs it
 		err = errors.Join(err, n.fusectl())
 	}
 	return err

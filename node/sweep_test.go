@@ -47,7 +47,8 @@ func mounted(t *testing.T, below string) int {
 
 func TestSweep(t *testing.T) {
 	c := left(t)
-	if err := c.sweep(); err != nil {
+	none := func(string) bool { return false }
+	if err := c.sweep(none); err != nil {
 		t.Error(err)
 	}
 	if n := mounted(t, c.Run); n != 0 {
@@ -56,22 +57,46 @@ func TestSweep(t *testing.T) {
 	if homes, err := os.ReadDir(c.homesDir()); err != nil || len(homes) != 0 {
 		t.Errorf("%v are left, %v", homes, err)
 	}
-	if err := c.sweep(); err != nil {
+	if err := c.sweep(none); err != nil {
 		t.Errorf("with nothing to do: %v", err)
 	}
 }
 
-func TestSweepBesideAnother(t *testing.T) {
+// TestSweepKeeps: what living carriers have mounted stays, and of a dead one only that goes.
+func TestSweepKeeps(t *testing.T) {
 	c := left(t)
+	if err := c.clear("3.1"); err != nil {
+		t.Error(err)
+	}
+	if n := mounted(t, c.Run); n != 8 {
+		t.Errorf("%d of 8 mounts of other carriers are left", n)
+	}
+	if err := c.clear("3"); err != nil {
+		t.Error(err)
+	}
+	if n := mounted(t, c.Run); n != 4 {
+		t.Errorf("%d mounts are left, of 4 that are another carrier's", n)
+	}
+	if err := c.sweep(func(name string) bool { return name == "1.1" }); err != nil {
+		t.Error(err)
+	}
+	if n := mounted(t, c.Run); n != 4 {
+		t.Errorf("%d of 4 mounts of a living carrier are left", n)
+	}
+}
+
+// TestAnswers: a daemon sees that another one has its socket.
+func TestAnswers(t *testing.T) {
+	c := &Config{Control: filepath.Join(t.TempDir(), "control.sock")}
+	if c.answers() {
+		t.Error("nobody listens, and answers")
+	}
 	s, err := control.Listen(c.Control, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := c.sweep(); err != nil {
-		t.Error(err)
-	}
-	if n := mounted(t, c.Run); n != 8 {
-		t.Errorf("%d of 8 mounts of another daemon are left", n)
+	if !c.answers() {
+		t.Error("who listens does not answer")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"github.com/onehost/onehost/link"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/netfs"
+	"github.com/onehost/onehost/proc/carrier"
 	"github.com/onehost/onehost/proc/jobs"
 	"github.com/onehost/onehost/proc/nest"
 )
@@ -19,16 +21,18 @@ import (
 // nest's root from a mount on which open and close never leave the kernel.
 var mostlyRead = []string{"usr", "lib", "lib32", "lib64", "libx32", "bin", "sbin", "opt", "etc"}
 
-// trees mounts the trees of homes for their nests.
+// trees mounts the tree of a home for its nest.
 type trees struct {
-	n       *Node
+	dir     string // below which, and how their names begin
+	links   jobs.Links
 	clients *netfs.Clients
+	log     *slog.Logger
 	made    atomic.Uint64
 }
 
-func newTrees(n *Node) *trees {
-	t := &trees{n: n, clients: netfs.NewClients()}
-	t.clients.Register(n.router)
+func newTrees(p carrier.Parts) *trees {
+	t := &trees{dir: filepath.Join(p.Setup.Trees, p.Setup.Prefix()), links: p.Links, clients: netfs.NewClients(), log: p.Log}
+	t.clients.Register(p.Router)
 	return t
 }
 
@@ -41,10 +45,10 @@ type tree struct {
 	abort *os.File
 }
 
-// mount mounts the tree of a home below the run directory, each time in a directory of its own: the last one's may not be unmounted yet,
+// mount mounts the tree of a home, each time in a directory of its own: the last one's may not be unmounted yet,
 // and unmounting takes away what is on top.
 func (t *trees) mount(ctx context.Context, home link.Peer) (_ jobs.Tree, err error) {
-	tr := &tree{dir: filepath.Join(t.n.cfg.homesDir(), fmt.Sprintf("%d.%d.%d", home.Number, home.Incarnation, t.made.Add(1)))}
+	tr := &tree{dir: fmt.Sprintf("%s.%d", t.dir, t.made.Add(1))}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, tr.Unmount(context.WithoutCancel(ctx)))
@@ -76,8 +80,8 @@ func (t *trees) one(ctx context.Context, home names.Host, dir string, noOpen boo
 		return nil, err
 	}
 	return netfs.NewMount(ctx, netfs.MountConfig{
-		Home: home, Dir: dir, NoOpen: noOpen, Clients: t.clients, Log: t.n.cfg.Log, Keep: append([]string{"dev", "proc", "sys"}, mostlyRead...),
-		Conn: func(ctx context.Context) (*link.Conn, error) { return t.n.member.Conn(ctx, home) },
+		Home: home, Dir: dir, NoOpen: noOpen, Clients: t.clients, Log: t.log, Keep: append([]string{"dev", "proc", "sys"}, mostlyRead...),
+		Conn: func(ctx context.Context) (*link.Conn, error) { return t.links.Conn(ctx, home) },
 	})
 }
 

@@ -45,7 +45,7 @@ func TestReadRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"cc": "", "tool": "odd", "make": ReasonSpreader, "rm": ReasonCheap} {
-		if got, _ := r.Stay("/usr/bin/"+name, []string{name}); got != want {
+		if got, _ := r.Stay("/usr/bin/"+name, []string{name}, nil); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}

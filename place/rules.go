@@ -10,6 +10,7 @@ const (
 	ReasonSpreader    = "spreader"    // it starts jobs of its own, which are striped from home
 	ReasonCheap       = "cheap"       // it costs less to run than to send; may be overruled, since it could go
 	ReasonInteractive = "interactive" // it talks to the person at the terminal
+	ReasonDaemon      = "daemon"      // it asks the daemon of this host
 )
 
 // Rules say which programs are spreaders and which commands stay at home. A name is the last part of a program's
@@ -120,40 +121,54 @@ func (r *Rules) Rerunnable(spreaderImage string) bool {
 	return r.spread[base(spreaderImage)].rerun
 }
 
-// Stay reports whether a command stays at home, and why. It looks at the words only; a set-user-id image and standard input
-// from a terminal are for the caller to see.
-func (r *Rules) Stay(image string, argv []string) (reason string, stay bool) {
-	return r.stays(image, argv, 0)
+// Stay reports whether a command stays at home, and why. It looks at the words, and at the scripts of shells as read gives them; a
+// set-user-id image and standard input from a terminal are for the caller to see.
+func (r *Rules) Stay(image string, argv []string, read Read) (reason string, stay bool) {
+	return (&look{Rules: r, read: read}).stays(image, argv, 0)
 }
 
-func (r *Rules) stays(image string, argv []string, depth int) (string, bool) {
-	reason, ok := r.stay[image]
+// look is one look at a command.
+type look struct {
+	*Rules
+	read Read
+	seen []string // the scripts that were read
+	text int      // bytes of shell text that were split
+}
+
+func (l *look) stays(image string, argv []string, depth int) (string, bool) {
+	reason, ok := l.stay[image]
 	name := base(image)
 	if !ok {
-		reason, ok = r.stay[name]
+		reason, ok = l.stay[name]
 	}
 	if !ok && len(argv) > 0 { // one image with many names, as busybox
-		reason, ok = r.stay[base(argv[0])]
+		reason, ok = l.stay[base(argv[0])]
 	}
 	if ok {
 		return reason, reason != goes
 	}
-	if r.Spreader(image, argv) {
+	if l.Spreader(image, argv) {
 		return ReasonSpreader, true
 	}
 	if depth > maxDepth {
 		return "", false
 	}
-	name = r.program(image, argv)
+	name = l.program(image, argv)
+	if name == "onehost" { // "onehost run" is a spreader
+		return ReasonDaemon, true
+	}
 	if w, ok := wrappers[name]; ok {
 		inner, query := w.inner(argv)
 		if len(inner) == 0 || query {
 			return ReasonCheap, true
 		}
-		return r.stays(inner[0], inner, depth+1)
+		return l.stays(inner[0], inner, depth+1)
 	}
-	if r.shell[name] {
-		return r.shellStays(argv, depth)
+	if l.shell[name] {
+		return l.shellStays(argv, depth)
+	}
+	if strings.Contains(image, "/") {
+		return l.scriptStays(image, true, depth)
 	}
 	return "", false
 }
@@ -171,29 +186,43 @@ func (r *Rules) program(image string, argv []string) string {
 }
 
 // shellStays looks at a call of a shell: its -c text, its script, or neither.
-func (r *Rules) shellStays(argv []string, depth int) (string, bool) {
+func (l *look) shellStays(argv []string, depth int) (string, bool) {
 	text, kind := shellText(argv)
 	switch kind {
 	case shellTerminal:
 		return ReasonInteractive, true
-	case shellScript: // what it does cannot be seen from here, but its name may have a rule
-		reason, ok := r.stay[base(text)]
-		return reason, ok && reason != goes
+	case shellScript:
+		if reason, ok := l.stay[base(text)]; ok {
+			return reason, reason != goes
+		}
+		return l.scriptStays(text, false, depth)
 	}
-	return r.textStays(text, depth)
+	return l.textStays(text, depth)
 }
 
 // textStays looks at every command of a shell's text: one that must stay keeps all of it; one that costs something lets
 // a text of cheap commands go.
-func (r *Rules) textStays(text string, depth int) (string, bool) {
+func (l *look) textStays(text string, depth int) (string, bool) {
+	if l.text += len(text); depth > maxDepth || l.text > maxText { // substitutions in evals multiply
+		return "", false
+	}
 	cheap := true
 	for _, words := range commands(text) {
 		name := words[0]
 		if name == "eval" {
-			if reason, stay := r.textStays(strings.Join(words[1:], " "), depth+1); stay && reason != ReasonCheap {
+			if reason, stay := l.textStays(strings.Join(words[1:], " "), depth+1); stay && reason != ReasonCheap {
 				return reason, true
 			} else if !stay {
 				cheap = false
+			}
+			continue
+		}
+		if name == "." || name == "source" {
+			cheap = false
+			if len(words) > 1 {
+				if reason, stay := l.scriptStays(words[1], false, depth+1); stay {
+					return reason, true
+				}
 			}
 			continue
 		}
@@ -207,7 +236,7 @@ func (r *Rules) textStays(text string, depth int) (string, bool) {
 			cheap = false
 			continue
 		}
-		reason, stay := r.stays(name, words, depth+1)
+		reason, stay := l.stays(name, words, depth+1)
 		if stay && reason != ReasonCheap {
 			return reason, true
 		}

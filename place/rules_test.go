@@ -20,6 +20,9 @@ func TestStay(t *testing.T) {
 		{"/usr/bin/xargs", []string{"xargs", "-0", "grep", "-P", "x"}, ""},
 		{"/usr/bin/xargs", []string{"xargs", "-n", "1", "-P4", "gcc"}, "spreader"},
 		{"/usr/local/bin/onehost", []string{"onehost", "run", "true"}, "spreader"},
+		{"/usr/local/bin/onehost", []string{"onehost", "ps"}, "daemon"},
+		{"/usr/bin/cmake", []string{"cmake", "--build", "b"}, "build"},
+		{"/usr/bin/scons", []string{"scons", "-j8"}, "spreader"},
 		{"/usr/bin/sudo", []string{"sudo", "gcc"}, "privilege"},
 		{"/usr/bin/vi", []string{"vi", "x"}, "interactive"},
 		{"/usr/bin/docker", []string{"docker", "ps"}, "container"},
@@ -82,7 +85,7 @@ func TestStay(t *testing.T) {
 		{"", nil, ""},
 	}
 	for _, tt := range tests {
-		reason, stay := r.Stay(tt.image, tt.argv)
+		reason, stay := r.Stay(tt.image, tt.argv, nil)
 		if reason != tt.reason || stay != (tt.reason != "") {
 			t.Errorf("%s %q: got %q, %v; want %q", tt.image, tt.argv, reason, stay, tt.reason)
 		}
@@ -147,15 +150,15 @@ func TestSpreader(t *testing.T) {
 func TestMerge(t *testing.T) {
 	first := mustParse(t, "rerun make\nstay interactive ed\ncheap cp\nshell sh")
 	later := mustParse(t, "nospread make\ngo ed # here it reads a script\nstay big /opt/bin/cc\nspread tup\nshell fish")
-	before, _ := first.Stay("/bin/ed", []string{"ed"})
+	before, _ := first.Stay("/bin/ed", []string{"ed"}, nil)
 	r := first.Merge(later)
-	if after, _ := first.Stay("/bin/ed", []string{"ed"}); after != before {
+	if after, _ := first.Stay("/bin/ed", []string{"ed"}, nil); after != before {
 		t.Errorf("Merge changed its receiver: %q", after)
 	}
 	for _, tt := range []struct{ image, reason string }{
 		{"/usr/bin/make", ""}, {"/bin/ed", ""}, {"/bin/cp", "cheap"}, {"/opt/bin/cc", "big"}, {"/usr/bin/cc", ""}, {"/usr/bin/tup", "spreader"}, {"fish", "interactive"},
 	} {
-		if reason, _ := r.Stay(tt.image, []string{base(tt.image)}); reason != tt.reason {
+		if reason, _ := r.Stay(tt.image, []string{base(tt.image)}, nil); reason != tt.reason {
 			t.Errorf("%s: got %q, want %q", tt.image, reason, tt.reason)
 		}
 	}
@@ -226,12 +229,12 @@ func FuzzStay(f *testing.F) {
 			if strings.Contains(text, "'") {
 				t.Skip()
 			}
-			if reason, stay := r.Stay("/bin/sh", []string{"sh", "-c", "cc '" + text + "'"}); stay {
+			if reason, stay := r.Stay("/bin/sh", []string{"sh", "-c", "cc '" + text + "'"}, nil); stay {
 				t.Errorf("%q stays: %s", text, reason)
 			}
 			return
 		}
-		reason, stay := r.Stay("/bin/sh", []string{"sh", "-c", text})
+		reason, stay := r.Stay("/bin/sh", []string{"sh", "-c", text}, nil)
 		if stay != (reason != "") {
 			t.Errorf("%q: stay %v for reason %q", text, stay, reason)
 		}
@@ -244,14 +247,14 @@ func BenchmarkStay(b *testing.B) {
 		argv := []string{"cc", "-O2", "-c", "x.c"}
 		b.ReportAllocs()
 		for b.Loop() {
-			r.Stay("/usr/bin/cc", argv)
+			r.Stay("/usr/bin/cc", argv, nil)
 		}
 	})
 	b.Run("sh", func(b *testing.B) {
 		argv := []string{"sh", "-c", "printf '    %b %b\\n' CC x.o 1>&2;cc -std=c11 -pedantic -Wall -W -O2 -MMD -o x.o -c x.c"}
 		b.ReportAllocs()
 		for b.Loop() {
-			r.Stay("/bin/sh", argv)
+			r.Stay("/bin/sh", argv, nil)
 		}
 	})
 }

@@ -2,11 +2,12 @@ package place
 
 import "strings"
 
-// Bounds of what is read of a shell's text: substitutions inside substitutions, and simple commands in all. What lies
-// beyond is not looked at.
+// Bounds of what is read of a shell's text: substitutions inside substitutions, simple commands in all, and the bytes of all the texts
+// that are split for one command. What lies beyond is not looked at.
 const (
 	maxDepth    = 12
 	maxCommands = 4096
+	maxText     = maxScripts * MaxScript
 )
 
 // commands splits a shell's text into its simple commands, each as its words with the quotes taken off, in the

@@ -23,9 +23,9 @@ func cloneThread(ca *gateArgs, size uintptr, arg unsafe.Pointer, entry uintptr) 
 // hasGate says that this machine has gates.
 const hasGate = true
 
-// startGate makes the gate's thread. The runtime does not know of it: it blocks every signal, so that no handler of the runtime's can
+// startGate makes the gate's thread and gives its id. The runtime does not know of it: it blocks every signal, so that no handler of the runtime's can
 // run there, and runs nothing but gateLoop.
-func startGate(s *gateState) syscall.Errno {
+func startGate(s *gateState) (tid int, _ syscall.Errno) {
 	ca := &gateArgs{
 		flags: unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM |
 			unix.CLONE_CHILD_CLEARTID,
@@ -36,12 +36,12 @@ func startGate(s *gateState) syscall.Errno {
 	f := gateLoop
 	all, old := ^uint64(0), uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	_, errno := cloneThread(ca, unsafe.Sizeof(*ca), unsafe.Pointer(s), **(**uintptr)(unsafe.Pointer(&f)))
+	t, errno := cloneThread(ca, unsafe.Sizeof(*ca), unsafe.Pointer(s), **(**uintptr)(unsafe.Pointer(&f)))
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	if errno != 0 {
 		s.alive = 0
 	}
-	return syscall.Errno(errno)
+	return int(t), syscall.Errno(errno)
 }
 
 // gateLoop is the thread. It must not be preempted, grow its stack, allocate or write a pointer; nor use sync/atomic, which the race

@@ -7,7 +7,7 @@ import "syscall"
 // hasGate says that this machine has none: its thread needs code in assembly.
 const hasGate = false
 
-func startGate(*gateState) syscall.Errno { return syscall.ENOSYS }
+func startGate(*gateState) (int, syscall.Errno) { return 0, syscall.ENOSYS }
 
 func (s *gateState) plain(*[gateName]byte, uint64) bool { return false }
 

@@ -22,7 +22,7 @@ type Kept struct {
 	Before     []*Call     // made by the command first of all, in this order; one that fails ends it
 
 	Sock int // the command sends its listener there by SCM_RIGHTS
-	Life int // read end of a pipe: when its writers are gone the keeper ends its children
+	Life int // read end of a pipe: when its writers are gone the keeper ends its children; a byte in it is answered by a KeeperAnswer
 	Note int // the keeper writes KeeperNotes there
 	// Killer are the arguments the keeper execs /proc/self/exe with when Life ended and children are left.
 	Killer []string
@@ -45,6 +45,7 @@ const (
 	KeeperFailed  = 2 // it could not be made, or its filter or exec failed
 	KeeperStatus  = 3 // the command ended, stopped or continued
 	KeeperWitness = 4 // the witness exists; the first of all notes
+	KeeperAnswer  = 5 // what had become of the command when a byte of Life was read has been told
 )
 
 // Steps of KeeperFailed.
@@ -244,6 +245,13 @@ func keep(p *kept) {
 					break
 				}
 			}
+		}
+		if p.poll[0].Revents&unix.POLLIN != 0 {
+			if n, _, _ := syscall.RawSyscall(unix.SYS_READ, uintptr(p.life), uintptr(unsafe.Pointer(&p.data[0])), 1); n == 1 {
+				reap(p)
+				tell(p, KeeperAnswer, 0, 0)
+			}
+			continue // what was written comes before the end of the file
 		}
 		if p.poll[0].Revents != 0 {
 			syscall.RawSyscall(unix.SYS_KILL, uintptr(p.witness), uintptr(unix.SIGKILL), 0)

@@ -19,10 +19,10 @@ type siginfo struct {
 	_                     [128 - 32]byte
 }
 
-// Sigqueue sends a signal with a code and a value to one process. The kernel takes only codes below 0 other than SI_TKILL for a
-// process other than the caller (EPERM).
-func Sigqueue(pid, sig int, code int32, value int64) syscall.Errno {
-	si := &siginfo{signo: int32(sig), code: code, value: value, pid: int32(unix.Getpid()), uid: uint32(unix.Getuid())}
+// Sigqueue sends a signal with a code, a sender and a value to one process. The kernel takes only codes below 0 other than SI_TKILL for a
+// process other than the caller (EPERM); with those it lets the caller say anything.
+func Sigqueue(pid, sig int, code, from int32, uid uint32, value int64) syscall.Errno {
+	si := &siginfo{signo: int32(sig), code: code, value: value, pid: from, uid: uid}
 	_, _, errno := syscall.RawSyscall(unix.SYS_RT_SIGQUEUEINFO, uintptr(pid), uintptr(sig), uintptr(unsafe.Pointer(si)))
 	return errno
 }

@@ -12,7 +12,7 @@ import (
 var version = "dev" // set by the linker
 
 func main() {
-	if nest.Reexec(os.Args) {
+	if nest.Reexec(os.Args) || node.Reexec(os.Args) {
 		return
 	}
 	os.Exit(cli.Daemon(os.Args[1:], version, os.Stdout, os.Stderr, func(o cli.DaemonOptions) (func() error, error) {

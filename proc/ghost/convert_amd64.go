@@ -1,12 +1,9 @@
 package ghost
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -28,10 +25,7 @@ func (h *Held) Convert() error {
 	if regs.Cs != userCS {
 		return fmt.Errorf("it is no x86-64 program")
 	}
-	at, err := h.room(regs.Rip)
-	if err != nil {
-		return err
-	}
+	at := room(regs.Rip)
 	if err := h.write(at); err != nil {
 		return fmt.Errorf("writing the stub into %d: %w", h.Pid, err)
 	}
@@ -80,29 +74,14 @@ func (h *Held) writeByWords(at uint64) error {
 // userCS is the code segment of 64-bit programs.
 const userCS = 0x33
 
-// room finds where the stub fits: at the first instruction, or at the start of the mapping that one is in.
-func (h *Held) room(ip uint64) (uint64, error) {
-	f, err := os.Open("/proc/" + strconv.Itoa(h.Pid) + "/maps")
-	if err != nil {
-		return 0, err
+// pageSize is that of the smallest mapping.
+const pageSize = 4096
+
+// room gives where the stub fits: at the first instruction, or at the start of the page that one is in, which is mapped as a whole. What lies beyond
+// that page may be something else, or nothing.
+func room(ip uint64) uint64 {
+	if ip%pageSize+uint64(len(stub)) <= pageSize {
+		return ip
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		span, _, _ := strings.Cut(lines.Text(), " ")
-		from, to, _ := strings.Cut(span, "-")
-		start, err1 := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err1 != nil || err2 != nil || ip < start || ip >= end {
-			continue
-		}
-		if ip+uint64(len(stub)) <= end {
-			return ip, nil
-		}
-		return start, nil // a mapping is a page at least
-	}
-	if err := lines.Err(); err != nil {
-		return 0, err
-	}
-	return 0, fmt.Errorf("no mapping of %d holds its first instruction", h.Pid)
+	return ip &^ (pageSize - 1)
 }

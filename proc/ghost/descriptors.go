@@ -1,8 +1,10 @@
 package ghost
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -28,12 +30,8 @@ const maxFDs = 250
 // Descriptors copies the descriptors of the process, which lost those that close on exec already. One that cannot go
 // gives an error that wraps ErrStays. The files are the caller's to close.
 func (h *Held) Descriptors() (fds []FD, err error) {
-	dir, err := os.Open("/proc/" + strconv.Itoa(h.Pid) + "/fd")
-	if err != nil {
-		return nil, err
-	}
-	list, err := dir.Readdirnames(-1)
-	dir.Close()
+	var few [16]int
+	list, err := h.numbers(few[:0])
 	if err != nil {
 		return nil, err
 	}
@@ -51,22 +49,71 @@ func (h *Held) Descriptors() (fds []FD, err error) {
 			fds = nil
 		}
 	}()
-	for _, name := range list {
-		n, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
+	fds = make([]FD, 0, len(list))
+	for _, n := range list {
 		fd, err := unix.PidfdGetfd(pidfd, n, 0)
 		if err != nil {
 			return fds, fmt.Errorf("descriptor %d of %d: %w", n, h.Pid, err)
 		}
-		fds = append(fds, FD{N: n, File: os.NewFile(uintptr(fd), "inherited "+name)})
+		fds = append(fds, FD{N: n, File: os.NewFile(uintptr(fd), "inherited "+strconv.Itoa(n))})
 		if err := movable(fd); err != nil {
 			return fds, err
 		}
 	}
-	slices.SortFunc(fds, func(a, b FD) int { return a.N - b.N })
 	return fds, nil
+}
+
+// direntName is where the name lies in a struct linux_dirent64, and direntLen its length.
+const (
+	direntLen  = 16
+	direntName = 19
+)
+
+// numbers appends the numbers of the process's descriptors, in order, as the kernel lists them. It does so by bare system calls: it is done for each
+// job.
+func (h *Held) numbers(to []int) ([]int, error) {
+	dir, err := unix.Open("/proc/"+strconv.Itoa(h.Pid)+"/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("descriptors of %d: %w", h.Pid, err)
+	}
+	defer unix.Close(dir)
+	var buf [1024]byte
+	for {
+		n, err := unix.Getdents(dir, buf[:])
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("descriptors of %d: %w", h.Pid, err)
+		case n == 0:
+			slices.Sort(to) // which they are already
+			return to, nil
+		}
+		for b := buf[:n]; len(b) > direntName; {
+			size := int(binary.NativeEndian.Uint16(b[direntLen:]))
+			if size <= direntName || size > len(b) {
+				return nil, fmt.Errorf("descriptors of %d: %w", h.Pid, unix.EBADMSG)
+			}
+			if n, ok := number(b[direntName:size]); ok {
+				to = append(to, n)
+			}
+			b = b[size:]
+		}
+	}
+}
+
+// number reads a decimal number that a zero byte ends; "." and ".." are none.
+func number(name []byte) (n int, ok bool) {
+	for i, c := range name {
+		switch {
+		case c == 0:
+			return n, i > 0
+		case c < '0' || c > '9' || n > math.MaxInt32:
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return 0, false
 }
 
 // CloseAll closes the copies.

@@ -132,8 +132,11 @@ func (g *Ghost) Die(signal int) error {
 	return g.order(orderDie, signal, 0, "")
 }
 
-// Stop stops the ghost by the signal, one of SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU.
-func (g *Ghost) Stop(signal int) error { return g.order(orderStop, signal, 0, "") }
+// Stop stops the ghost by the signal, one of SIGSTOP, SIGTSTP, SIGTTIN and SIGTTOU, unless it has got another number of SIGCONTs than were received of it:
+// then one is on the way that came after what the stop is for.
+func (g *Ghost) Stop(signal int, continues uint32) error {
+	return g.order(orderStop, signal, uint64(continues), "")
+}
 
 // Setpgid moves the ghost to a process group, or to one of its own if the group is its pid.
 func (g *Ghost) Setpgid(group int) error { return g.order(orderGroup, group, 0, "") }

@@ -1,7 +1,8 @@
 # The ghost: what stands at home in the place of a process that runs elsewhere.
 #
 # Position independent, one thread, every signal blocked. On entry r12 is the image's initial stack (argc), rsp lies
-# well below it. rbp is the frame; orders are read at rsp.
+# well below it. rbp is the frame; orders are read at rsp. ebx is the socket, r13d the signals; r15d counts the SIGCONTs
+# that were sent.
 #
 # Build: as -o stub.o stub_amd64.S && objcopy -O binary -j .text stub.o stub.bin; the test of this package
 # compares the result with stub_amd64.go.
@@ -21,6 +22,7 @@
 stub:
 	mov	rbp, rsp
 	sub	rsp, FRAME
+	xor	r15d, r15d
 
 	xor	edi, edi		# close_range(0, ~0, 0)
 	mov	esi, -1
@@ -77,6 +79,9 @@ signals:
 	syscall
 	test	eax, eax
 	js	kill9
+	cmp	dword ptr [rbp+INFO], 18
+	jne	signals
+	inc	r15d
 	jmp	signals
 
 orders:
@@ -141,14 +146,18 @@ die:
 	mov	eax, 157
 	syscall
 	call	default
-	call	raise
+	call	send
+	call	unblock
 	lea	edi, [r14+128]		# a signal that does not end us: as a shell would say it
 	mov	eax, 231
 	syscall
 
 stop:
+	cmp	[rsp+8], r15d		# there is a SIGCONT that who sent the order did not know of
+	jne	loop
+	call	send			# pending, so that a SIGCONT from here on takes it back
 	call	default
-	call	raise
+	call	unblock
 	mov	edi, r14d		# continued: rt_sigaction(signal, old)
 	lea	rsi, [rbp+OLD]
 	xor	edx, edx
@@ -200,13 +209,8 @@ default:
 	syscall
 	ret
 
-# unblock signal r14 and send it to ourselves.
-raise:
-	mov	ecx, r14d
-	dec	ecx
-	mov	rax, -1
-	btr	rax, rcx
-	call	setmask
+# send signal r14 to ourselves.
+send:
 	mov	eax, 39
 	syscall
 	mov	edi, eax
@@ -214,6 +218,13 @@ raise:
 	mov	eax, 62
 	syscall
 	ret
+
+# block every signal but r14.
+unblock:
+	mov	ecx, r14d
+	dec	ecx
+	mov	rax, -1
+	btr	rax, rcx
 
 # block the signals in rax.
 setmask:

@@ -134,7 +134,7 @@ func waitStop(tid, tgid int, deadline time.Time) (int, unix.WaitStatus, error) {
 }
 
 func hold(pid int) (*Held, error) {
-	// What is held may have begun elsewhere: it must not run here as well because we die. Before it was held it was perhaps none of ours.
+	// What is held is about to go elsewhere: it must not run here because we die. Before it was held it was perhaps none of ours.
 	if err := sys.PtraceOptions(pid, unix.PTRACE_O_EXITKILL); err != nil {
 		letGo(pid, 0)
 		return nil, ErrDied

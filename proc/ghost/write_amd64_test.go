@@ -10,6 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestRoom: the stub lies in the page of the first instruction, and at that if it can.
+func TestRoom(t *testing.T) {
+	for off := range uint64(pageSize) {
+		ip := 0x7f0000001000 + off
+		at := room(ip)
+		if at/pageSize != ip/pageSize || (at+uint64(len(stub))-1)/pageSize != ip/pageSize {
+			t.Fatalf("for %#x: %#x", ip, at)
+		}
+		if fits := off+uint64(len(stub)) <= pageSize; fits != (at == ip) {
+			t.Fatalf("for %#x: %#x, fits %v", ip, at, fits)
+		}
+	}
+}
+
 // Both ways to write the stub into code that the process itself may not write to.
 func TestWrite(t *testing.T) {
 	runtime.LockOSThread()

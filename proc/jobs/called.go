@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"encoding/binary"
 	"path"
 	"strconv"
@@ -51,16 +52,18 @@ func execName(dir string) string {
 			return ""
 		}
 		defer unix.Close(fd)
-		var buf [unix.PathMax]byte
-		n, err := unix.Pread(fd, buf[:], int64(binary.NativeEndian.Uint64(aux[word:]))) // short at the end of the stack
-		if err != nil {
-			return ""
+		at := int64(binary.NativeEndian.Uint64(aux[word:]))
+		for size := 256; size <= unix.PathMax; size *= 4 { // nearly all are short
+			buf := make([]byte, size)
+			n, err := unix.Pread(fd, buf, at) // short at the end of the stack
+			if err != nil {
+				return ""
+			}
+			if end := bytes.IndexByte(buf[:n], 0); end >= 0 {
+				return string(buf[:end])
+			}
 		}
-		name, _, whole := strings.Cut(string(buf[:n]), "\x00")
-		if !whole {
-			return ""
-		}
-		return name
+		return ""
 	}
 	return ""
 }

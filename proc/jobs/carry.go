@@ -80,7 +80,7 @@ func (h *Home) Stop() { h.stopped.Store(true) }
 
 // carry stands between the session and a job that has a stream, to the job's end or loss, which it returns; the end has been sent to the session by
 // then.
-func (h *Home) carry(ctx context.Context, l *leg, c *control.Conn, run int, req *control.ExecRequest, img *image) control.JobEvent {
+func (h *Home) carry(ctx context.Context, l *leg, said *said, run int, req *control.ExecRequest, img *image) control.JobEvent {
 	defer func() {
 		if !h.stopped.Load() {
 			_, s := l.now()
@@ -93,19 +93,14 @@ func (h *Home) carry(ctx context.Context, l *leg, c *control.Conn, run int, req 
 	job := &running{pid: req.Pid, host: req.Host, send: order}
 	defer h.watch(run, job)()
 	defer h.notAway(req.Pid)
-	ordersDone := make(chan struct{})
-	go func() {
-		defer close(ordersDone)
-		defer cancel() // the session is gone: so is the job
-		h.orders(ctx, c, order, req.Host, img)
-	}()
+	said.listen(func(o *control.JobOrder) error { return h.order(ctx, o, order, req.Host, img) }, cancel) // the session is gone: so is the job
 	defer func() {
-		// The reader of orders sits in Receive; an expired deadline wakes it, and the connection ends with us anyway.
-		_ = c.SetDeadline(time.Unix(1, 0))
-		<-ordersDone
-		_ = c.SetDeadline(time.Time{})
+		if !said.ended.Load() {
+			said.hush()
+		}
 	}()
-	if req.Resume {
+	began := req.Resume
+	if began {
 		h.isAway(AwayJob{Pid: req.Pid, Host: req.Host, Run: run})
 	}
 	for {
@@ -129,19 +124,23 @@ func (h *Home) carry(ctx context.Context, l *leg, c *control.Conn, run int, req 
 		out := event(req.Host, &ev)
 		switch ev.Kind {
 		case jobspb.Event_STARTED:
+			began = true
 			h.isAway(AwayJob{Pid: req.Pid, Host: req.Host, Run: run})
+			continue // the session takes it for started
 		case jobspb.Event_EXITED:
-			img.release()   // before anybody can know that it ended: readers of its pipes must see the end
-			_ = c.Send(out) // a session that is gone needs no status
+			img.release() // before anybody can know that it ended: readers of its pipes must see the end
+			said.ended.Store(true)
+			out.Next = true
+			_ = said.c.Send(out) // a session that is gone needs no status
 			return out
 		case jobspb.Event_REFUSED:
-			out.Kind = control.JobLost // the helper, not the job, said no; another one may take it
+			out.Kind, out.Unbegun = control.JobLost, !began // the helper, not the job, said no; another one may take it
 			return out
 		}
 		if !job.heard(ev.Kind) {
 			continue
 		}
-		if err := c.Send(out); err != nil {
+		if err := said.c.Send(out); err != nil {
 			return control.JobEvent{Kind: control.JobLost, Host: req.Host, Reason: err.Error()}
 		}
 	}
@@ -153,17 +152,14 @@ const regainTime = claimTime + 500*time.Millisecond
 // regainEvery is how often a helper is tried that cannot be reached.
 const regainEvery = 50 * time.Millisecond
 
-// regain takes a job up again whose stream was lost with its connection. An error says that the job is lost: the helper failed or was
-// started again, has given the job up, or cannot be reached for so long that it has.
+// regain takes a job up again whose stream was lost with its connection. An error says that the job is lost: the helper failed, what ran
+// the job there has ended or has given it up, or it cannot be reached for so long that it has.
 func (h *Home) regain(ctx context.Context, l *leg, req *control.ExecRequest) error {
 	was, _ := l.now()
 	ctx, cancel := context.WithTimeout(ctx, regainTime)
 	defer cancel()
 	for {
-		conn, err := h.cfg.Links.Conn(ctx, req.Host)
-		if err == nil && conn.Peer().Incarnation != was.Peer().Incarnation {
-			return fmt.Errorf("%w: its daemon has been started again", was.Err())
-		}
+		conn, err := h.cfg.Carriers.Back(ctx, was)
 		if err == nil {
 			var s *link.Stream
 			var done uint64
@@ -174,8 +170,8 @@ func (h *Home) regain(ctx context.Context, l *leg, req *control.ExecRequest) err
 				return err
 			}
 		}
-		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTDOWN) && !errors.Is(err, link.ErrClosed) {
-			return err // there is no daemon, so there are no jobs of it
+		if errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("%w: what ran it has ended", was.Err())
 		}
 		select {
 		case <-time.After(regainEvery):
@@ -190,9 +186,12 @@ const foundTime = 2 * time.Second
 
 // conn gives the connection to a job's helper. A daemon that takes jobs up has only just begun to find the others.
 func (h *Home) conn(ctx context.Context, req *control.ExecRequest) (*link.Conn, error) {
-	conn, err := h.cfg.Links.Conn(ctx, req.Host)
-	if err == nil || !req.Resume {
-		return conn, err
+	if !req.Resume {
+		return h.cfg.Carriers.Conn(ctx, req.Host)
+	}
+	conn, err := h.cfg.Carriers.Find(ctx, req.Host)
+	if err == nil {
+		return conn, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, foundTime)
 	defer cancel()
@@ -202,7 +201,7 @@ func (h *Home) conn(ctx context.Context, req *control.ExecRequest) (*link.Conn, 
 		case <-ctx.Done():
 			return nil, err
 		}
-		if conn, err = h.cfg.Links.Conn(ctx, req.Host); err == nil {
+		if conn, err = h.cfg.Carriers.Find(ctx, req.Host); err == nil {
 			return conn, nil
 		}
 	}
@@ -242,8 +241,9 @@ func (h *Home) takeUp(ctx context.Context, conn *link.Conn, req *control.ExecReq
 
 // resume takes up a job for a session that has outlived the daemon which began it. What the job is, its helper says; the session has its
 // descriptors.
-func (h *Home) resume(ctx context.Context, who control.Caller, c *control.Conn, conn *link.Conn, req *control.ExecRequest, files []*os.File) error {
+func (h *Home) resume(ctx context.Context, who control.Caller, said *said, conn *link.Conn, req *control.ExecRequest, files []*os.File) error {
 	defer closeAll(files)
+	c := said.c
 	lost := func(err error) error {
 		return c.Send(control.JobEvent{Kind: control.JobLost, Host: req.Host, Reason: err.Error(), Forgotten: true})
 	}
@@ -290,7 +290,7 @@ func (h *Home) resume(ctx context.Context, who control.Caller, c *control.Conn, 
 	if err := l.goOn(ctx, conn, s, done); err != nil && conn.Err() == nil {
 		return lost(err)
 	}
-	return h.last(c, req, h.carry(ctx, l, c, who.Pid, req, img))
+	return h.last(c, req, h.carry(ctx, l, said, who.Pid, req, img))
 }
 
 // last sends the end of what carry was for.

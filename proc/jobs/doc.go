@@ -6,7 +6,8 @@
 //
 // The home (Home) answers the control socket: it reads the image from /proc, so that a caller can claim nothing, keeps
 // it until the job has ended so that it can begin again on another host, and passes orders and events between the session
-// and the helper. The helper (Helper) keeps one nest for each home and runs jobs in it.
+// and the helper. The helper (Helper) keeps one nest for each home and runs jobs in it. It is in a process of its own, the helper's carrier
+// of that home (package carrier), so that it outlives the helper's daemon; HomeConfig.Carriers gives the links to it.
 //
 // A job outlives its stream. The helper keeps one (hosted) whose connection to the home has ended; the home, or the home's next daemon at the word of the
 // session, takes it up by another stream, and the state of the job is told again. A home that ends a stream while the connection

@@ -53,25 +53,31 @@ type HelperConfig struct {
 	Links Links
 	// Call carries out what a process of a home, running here, asks of other processes; nil: there are none.
 	Call func(ctx context.Context, home names.Host, c nest.Call) nest.Result
-	Log  *slog.Logger
+	// Drained reports whether this host takes no new jobs; nil: it always does.
+	Drained func() bool
+	// Counted hears how many jobs run here, whenever that changes. It must not block. nil: nobody does.
+	Counted func(jobs int)
+	Log     *slog.Logger
 }
 
 // Helper is the helper's end of jobs: one nest for each home.
 type Helper struct {
 	cfg HelperConfig
 
-	mu     sync.Mutex
-	homes  map[names.Host]*home
-	hosted map[hostedKey]*hosted
-	jobs   int
-	closed bool
+	mu       sync.Mutex
+	homes    map[names.Host]*home
+	hosted   map[hostedKey]*hosted
+	jobs     int
+	starting int // of these, how many are not in hosted yet
+	closed   bool
 }
 
-// home is the nest of one life of one home; ready is closed when it is made or could not be, and gone when it ends.
+// home is the nest of one life of one home; ready is closed when it is made or could not be, and life is over when it ends.
 type home struct {
 	incarnation names.Incarnation // the last that was heard of; guarded by Helper.mu
 	ready       chan struct{}
-	gone        chan struct{}
+	life        context.Context
+	gone        context.CancelFunc // ends life
 	err         error
 	tree        Tree
 	nest        *nest.Nest
@@ -105,8 +111,15 @@ func (h *Helper) Jobs() int {
 // count counts the jobs that run here.
 func (h *Helper) count(by int) {
 	h.mu.Lock()
-	h.jobs += by
+	h.countLocked(by)
 	h.mu.Unlock()
+}
+
+func (h *Helper) countLocked(by int) {
+	h.jobs += by
+	if h.cfg.Counted != nil {
+		h.cfg.Counted(h.jobs)
+	}
 }
 
 // sender sends events by a stream.
@@ -127,15 +140,23 @@ func (h *Helper) serve(ctx context.Context, r *link.Request, s *link.Stream) err
 	if err := proto.Unmarshal(r.Body, &x); err != nil {
 		return fmt.Errorf("bad exec message: %w: %w", err, syscall.EBADMSG)
 	}
-	h.count(1)
+	h.mu.Lock()
+	h.countLocked(1)
+	h.starting++ // before drained looks: whoever knows that this host is drained finds every job that still begins
+	h.mu.Unlock()
 	send := sender(ctx, s)
 	j, err := h.begin(ctx, r, &x)
 	if err != nil {
-		h.count(-1)
+		h.mu.Lock()
+		h.countLocked(-1)
+		h.starting--
+		h.mu.Unlock()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		h.cfg.Log.Warn("job refused", "home", r.From.Name, "pid", x.Pid, "err", err)
+		if !errors.Is(err, errDrained) {
+			h.cfg.Log.Warn("job refused", "home", r.From.Name, "pid", x.Pid, "err", err)
+		}
 		return send(&jobspb.Event{Kind: jobspb.Event_REFUSED, Reason: err.Error()})
 	}
 	_ = send(&jobspb.Event{Kind: jobspb.Event_STARTED}) // attach sees a stream that has ended
@@ -167,6 +188,9 @@ func (h *Helper) start(ctx context.Context, conn *link.Conn, hm *home, x *jobspb
 
 // begin starts a job; an error means that it never ran.
 func (h *Helper) begin(ctx context.Context, r *link.Request, x *jobspb.Exec) (*hosted, error) {
+	if h.drained() {
+		return nil, errDrained
+	}
 	hm, err := h.open(ctx, r.From, x.Home)
 	if err != nil {
 		return nil, err

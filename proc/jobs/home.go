@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -50,12 +51,21 @@ type Links interface {
 	Conn(ctx context.Context, h names.Host) (*link.Conn, error)
 }
 
+// Carriers gives the connections to what runs this home's jobs on other hosts: one process there, which may outlive its host's daemon.
+type Carriers interface {
+	Conn(ctx context.Context, h names.Host) (*link.Conn, error) // it is made if there is none
+	Find(ctx context.Context, h names.Host) (*link.Conn, error) // ESRCH: there is none
+	// Back gives another connection to the one whose connection was lost. ESRCH: it is over, and nothing is left of what it ran; another error:
+	// ask again.
+	Back(ctx context.Context, was *link.Conn) (*link.Conn, error)
+}
+
 // HomeConfig is what a Home is made of.
 type HomeConfig struct {
-	Tree  HomeTree
-	Files HomeFiles
-	Links Links
-	Lease func(helper names.Host, has int) (first, last int, err error)
+	Tree     HomeTree
+	Files    HomeFiles
+	Carriers Carriers
+	Lease    func(helper names.Host, has int) (first, last int, err error)
 }
 
 // Home is the home's end of jobs.
@@ -74,7 +84,7 @@ type jobKey struct{ session, job uint64 }
 
 // image is what a home keeps of a job so that it can begin again.
 type image struct {
-	exec    *jobspb.Exec // its Ppid is guarded by Home.mu
+	exec    *jobspb.Exec // its Ppid, FsSeq and Home are guarded by Home.mu
 	release func()       // closes the descriptors; more than once is allowed
 }
 
@@ -120,42 +130,88 @@ func (h *Home) mayUse(session uint64, who control.Caller) error {
 	return nil
 }
 
-// ServeExec handles control.OpExec. It returns when the job has ended, was refused or lost, or the session is gone.
+// ServeExec handles control.OpExec: the jobs of one session, one after the other. It returns when a job was refused or lost, or the session
+// closes the connection.
 func (h *Home) ServeExec(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
+	return h.serveJobs(ctx, who, c, body, files, h.serveJob)
+}
+
+// jobServer is serveJob, or what a test has in its place.
+type jobServer func(ctx context.Context, who control.Caller, s *said, req *control.ExecRequest, files []*os.File) error
+
+func (h *Home) serveJobs(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File, serve jobServer) error {
+	var session uint64
+	for {
+		var req control.ExecRequest
+		if err := json.Unmarshal(body, &req); err != nil {
+			closeAll(files)
+			return fmt.Errorf("bad exec request: %w: %w", err, syscall.EINVAL)
+		}
+		if session != 0 && req.Session != session {
+			closeAll(files)
+			return fmt.Errorf("exec request of session %d on a connection of another: %w", req.Session, syscall.EPERM)
+		}
+		session = req.Session
+		if err := h.mayUse(session, who); err != nil { // each time: it may have ended
+			closeAll(files)
+			return err
+		}
+		s := &said{c: c}
+		err := serve(ctx, who, s, &req, files)
+		if err != nil || !s.over() {
+			return err
+		}
+		var next control.Request
+		files, err = c.Receive(&next)
+		switch {
+		case errors.Is(err, io.EOF): // the session is gone, or has no more jobs for it
+			return nil
+		case err != nil:
+			return err
+		}
+		if next.Op != control.OpExec {
+			closeAll(files)
+			return fmt.Errorf("operation %q on a connection of jobs: %w", next.Op, syscall.EINVAL)
+		}
+		body = next.Body
+	}
+}
+
+// serveJob sees one job to its end, its loss, or that of its session.
+func (h *Home) serveJob(ctx context.Context, who control.Caller, s *said, req *control.ExecRequest, files []*os.File) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var req control.ExecRequest
-	if err := json.Unmarshal(body, &req); err != nil {
-		closeAll(files)
-		return fmt.Errorf("bad exec request: %w: %w", err, syscall.EINVAL)
-	}
-	if err := h.mayUse(req.Session, who); err != nil {
-		closeAll(files)
-		return err
-	}
-	conn, err := h.conn(ctx, &req)
+	c := s.c
+	conn, err := h.conn(ctx, req)
 	if err != nil {
 		closeAll(files)
 		return c.Send(control.JobEvent{Kind: lostOr(req.Again || req.Resume, control.JobRefused), Host: req.Host, Reason: "host unreachable", Forgotten: req.Resume})
 	}
 	if req.Resume {
-		return h.resume(ctx, who, c, conn, &req, files)
+		return h.resume(ctx, who, s, conn, req, files)
 	}
 	key := jobKey{req.Session, req.Job}
-	img, err := h.image(who, key, &req, files)
+	img, err := h.image(who, key, req, files)
 	if err != nil {
 		if why, ok := errors.AsType[refusal](err); ok {
 			return c.Send(control.JobEvent{Kind: control.JobRefused, Host: req.Host, Reason: string(why)})
 		}
 		return err
 	}
+	ghost := func() error { return nil }
 	if !req.Again {
 		if err := c.Send(control.JobEvent{Kind: control.JobCaptured, Host: req.Host}); err != nil {
 			h.Drop(req.Session, req.Job)
 			return nil // the session is gone: nobody is left to tell
 		}
+		ghost = s.ghost
 	}
-	return h.last(c, &req, h.drive(ctx, conn, c, who.Pid, &req, img))
+	ev, err := h.drive(ctx, conn, s, who.Pid, req, img, ghost)
+	if err != nil {
+		h.Drop(req.Session, req.Job)
+		return nil // there is no ghost: the process was killed, or the session is gone
+	}
+	return h.last(c, req, ev)
 }
 
 func lostOr(again bool, kind string) string {
@@ -251,34 +307,39 @@ func (h *Home) DropSession(session uint64) {
 	}
 }
 
-// drive runs a job of the run on the helper and gives its last event.
-func (h *Home) drive(ctx context.Context, conn *link.Conn, c *control.Conn, run int, req *control.ExecRequest, img *image) control.JobEvent {
-	lost := func(err error) control.JobEvent {
-		return control.JobEvent{Kind: control.JobLost, Host: req.Host, Reason: err.Error()}
+// drive runs a job of the run on the helper and gives its last event. It begins when ghost returns: its parent is to find one process, wherever it looks,
+// and while that is traced it can neither be waited for nor traced as others can. An error is ghost's.
+func (h *Home) drive(ctx context.Context, conn *link.Conn, said *said, run int, req *control.ExecRequest, img *image, ghost func() error) (control.JobEvent, error) {
+	ready, err := h.ready(ctx, req, img)
+	if gerr := ghost(); gerr != nil {
+		return control.JobEvent{}, gerr
 	}
+	var s *link.Stream
+	if err == nil {
+		h.sent(req.Session, req.Host)
+		s, err = conn.Open(context.WithoutCancel(ctx), Method, nil, ready)
+	}
+	if err != nil {
+		return control.JobEvent{Kind: control.JobLost, Host: req.Host, Reason: err.Error()}, nil //nolint:nilerr // the event says so
+	}
+	return h.carry(ctx, &leg{conn: conn, stream: s}, said, run, req, img), nil
+}
+
+// ready makes what the helper is sent.
+func (h *Home) ready(ctx context.Context, req *control.ExecRequest, img *image) ([]byte, error) {
 	about, err := h.about(req.Host)
 	if err != nil {
-		return lost(err)
+		return nil, err
 	}
 	seq, err := h.cfg.Tree.Drain(ctx, req.Host)
 	if err != nil {
-		return lost(err)
+		return nil, err
 	}
 	h.mu.Lock()
-	x := proto.CloneOf(img.exec)
-	h.mu.Unlock()
-	x.FsSeq, x.Home = seq, about
+	defer h.mu.Unlock()
+	img.exec.FsSeq, img.exec.Home = seq, about
 	// Arguments and environment may be megabytes, more than a header should be: they all travel as the body.
-	data, err := proto.Marshal(x)
-	if err != nil {
-		return lost(err)
-	}
-	h.sent(req.Session, req.Host)
-	s, err := conn.Open(context.WithoutCancel(ctx), Method, nil, data)
-	if err != nil {
-		return lost(err)
-	}
-	return h.carry(ctx, &leg{conn: conn, stream: s}, c, run, req, img)
+	return proto.Marshal(img.exec)
 }
 
 // about says what a helper must know to make the nest of this home.
@@ -304,50 +365,38 @@ func toGroup(o control.JobOrder) bool {
 	return o.Group || o.Code == siKernel
 }
 
-// orders passes the session's signals on until the session or the job is gone.
-func (h *Home) orders(ctx context.Context, c *control.Conn, order func(*jobspb.Order) error, to names.Host, img *image) {
-	for {
-		var o control.JobOrder
-		files, err := c.Receive(&o)
-		closeAll(files)
-		if err != nil {
-			return
-		}
-		if o.Parent != 0 {
-			h.mu.Lock()
-			img.exec.Ppid = uint32(o.Parent)
-			h.mu.Unlock()
-			if order(&jobspb.Order{N: o.N, Ppid: uint32(o.Parent)}) != nil {
-				return
-			}
-			continue
-		}
-		seq, err := h.cfg.Tree.Drain(ctx, to)
-		if err != nil {
-			return
-		}
-		out := &jobspb.Order{N: o.N, Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Group: toGroup(o), FsSeq: seq}
-		if o.Signal == int(unix.SIGWINCH) {
-			if rows, cols, ok := h.cfg.Files.Winsize(img.exec.Fds); ok {
-				out.Rows, out.Cols = uint32(rows), uint32(cols)
-			}
-		}
-		if order(out) != nil {
-			return
+// order passes one order of the session on.
+func (h *Home) order(ctx context.Context, o *control.JobOrder, pass func(*jobspb.Order) error, to names.Host, img *image) error {
+	if o.Parent != 0 {
+		h.mu.Lock()
+		img.exec.Ppid = uint32(o.Parent)
+		h.mu.Unlock()
+		return pass(&jobspb.Order{N: o.N, Ppid: uint32(o.Parent)})
+	}
+	seq, err := h.cfg.Tree.Drain(ctx, to)
+	if err != nil {
+		return err
+	}
+	out := &jobspb.Order{N: o.N, Signal: int32(o.Signal), Code: o.Code, Value: o.Value, Sender: uint32(o.Sender), SenderUid: o.UID, Group: toGroup(*o), FsSeq: seq}
+	if o.Signal == int(unix.SIGWINCH) {
+		if rows, cols, ok := h.cfg.Files.Winsize(img.exec.Fds); ok {
+			out.Rows, out.Cols = uint32(rows), uint32(cols)
 		}
 	}
+	return pass(out)
+}
+
+// kinds are those of events that a session is told of.
+var kinds = map[jobspb.Event_Kind]string{
+	jobspb.Event_STOPPED: control.JobStopped, jobspb.Event_CONTINUED: control.JobContinued, jobspb.Event_EXITED: control.JobExited,
+	jobspb.Event_REFUSED: control.JobRefused, jobspb.Event_REGROUPED: control.JobRegrouped,
 }
 
 func event(host names.Host, ev *jobspb.Event) control.JobEvent {
-	kinds := map[jobspb.Event_Kind]string{
-		jobspb.Event_STARTED: control.JobStarted, jobspb.Event_STOPPED: control.JobStopped,
-		jobspb.Event_CONTINUED: control.JobContinued, jobspb.Event_EXITED: control.JobExited,
-		jobspb.Event_REFUSED: control.JobRefused, jobspb.Event_REGROUPED: control.JobRegrouped,
-	}
 	return control.JobEvent{
 		Kind: kinds[ev.Kind], Host: host, Code: int(ev.Code), Signal: int(ev.Signal), Core: ev.Core, Reason: ev.Reason,
 		User: time.Duration(ev.UserNs), System: time.Duration(ev.SystemNs), MaxRSS: ev.MaxRss,
-		Group: int(ev.Pgid), Session: ev.Session,
+		Group: int(ev.Pgid), Session: ev.Session, Done: ev.Done,
 	}
 }
 

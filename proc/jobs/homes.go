@@ -39,7 +39,8 @@ func (h *Helper) open(ctx context.Context, from link.Peer, about *jobspb.Home) (
 	}
 	mine := hm == nil
 	if mine {
-		hm = &home{incarnation: from.Incarnation, ready: make(chan struct{}), gone: make(chan struct{})}
+		hm = &home{incarnation: from.Incarnation, ready: make(chan struct{})}
+		hm.life, hm.gone = context.WithCancel(context.Background())
 		h.homes[from.Number] = hm
 	}
 	h.mu.Unlock()
@@ -159,7 +160,7 @@ func (h *Helper) end(hm *home) {
 	if hm.err != nil || hm.nest == nil {
 		return
 	}
-	close(hm.gone)
+	hm.gone()
 	hm.tree.Abort()
 	if err := hm.nest.Close(); err != nil {
 		h.cfg.Log.Warn("closing a nest", "err", err)
@@ -171,28 +172,16 @@ func (h *Helper) end(hm *home) {
 	}
 }
 
-// LifeGone ends the nest of one life of a home that failed or left. It returns when all its processes here are gone.
-func (h *Helper) LifeGone(n names.Host, inc names.Incarnation) {
+func (h *Helper) isClosed() bool {
 	h.mu.Lock()
-	hm := h.homes[n]
-	over := hm != nil && hm.incarnation <= inc // otherwise it has gone on
-	h.mu.Unlock()
-	if over {
-		h.forget(n, hm)
-	}
+	defer h.mu.Unlock()
+	return h.closed
 }
 
-// Close ends every nest and takes no more jobs.
+// Close ends every nest and takes no more jobs. Homes are told nothing of the jobs that end with it.
 func (h *Helper) Close() {
 	h.mu.Lock()
 	h.closed = true
-	h.mu.Unlock()
-	h.EndAll()
-}
-
-// EndAll ends every nest; new ones are made for jobs that come after.
-func (h *Helper) EndAll() {
-	h.mu.Lock()
 	all := h.homes
 	h.homes = map[names.Host]*home{}
 	h.mu.Unlock()
@@ -224,7 +213,7 @@ func (h *Home) Warm(ctx context.Context, helper names.Host) error {
 	if err != nil {
 		return err
 	}
-	conn, err := h.cfg.Links.Conn(ctx, helper)
+	conn, err := h.cfg.Carriers.Conn(ctx, helper)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ type hosted struct {
 	send    func(*jobspb.Event) error
 	turn    uint64        // counts the streams
 	done    uint64        // the number of the last order that was carried out
-	stopped int32         // by which signal; 0: it runs
+	change  *jobspb.Event // its last stop or continue
 	group   *jobspb.Event // its last move to another group
 	session *jobspb.Event // and to a session of its own
 	last    *jobspb.Event // how it ended
@@ -65,16 +65,10 @@ func (h *Helper) host(from link.Peer, hm *home, x *jobspb.Exec, p *nest.Process,
 		h: h, key: hostedKey{from.Number, x.Session, x.Job}, hm: hm, x: x, p: p, set: set,
 		over: make(chan struct{}), told: make(chan struct{}),
 	}
-	j.ctx, j.stop = context.WithCancel(context.Background())
-	go func() {
-		select {
-		case <-hm.gone:
-			j.stop()
-		case <-j.ctx.Done():
-		}
-	}()
+	j.ctx, j.stop = context.WithCancel(hm.life)
 	h.mu.Lock()
 	h.hosted[j.key] = j
+	h.starting--
 	h.mu.Unlock()
 	go j.follow()
 	return j
@@ -89,13 +83,13 @@ func (j *hosted) follow() {
 	for ev := range j.p.Events() {
 		switch ev.Kind {
 		case nest.Stopped:
-			j.tell(&jobspb.Event{Kind: jobspb.Event_STOPPED, Signal: int32(ev.Status.StopSignal())})
+			j.tell(&jobspb.Event{Kind: jobspb.Event_STOPPED, Signal: int32(ev.Status.StopSignal()), Done: ev.After})
 		case nest.Continued:
-			j.tell(&jobspb.Event{Kind: jobspb.Event_CONTINUED})
+			j.tell(&jobspb.Event{Kind: jobspb.Event_CONTINUED, Done: ev.After})
 		case nest.Regrouped:
 			j.tell(&jobspb.Event{Kind: jobspb.Event_REGROUPED, Pgid: uint32(ev.Group), Session: ev.Session})
 		case nest.Exited:
-			out := j.h.ended(j.ctx, j.hm, j.set, ev)
+			out := j.h.ended(j.ctx, j.hm, j.set, *ev)
 			if ev.Left {
 				j.h.leave(j.hm, j.x.Session, j.p) // before the home can know of the end, and end the session
 			}
@@ -109,6 +103,9 @@ func (j *hosted) follow() {
 		case nest.Lost:
 			j.h.count(-1)
 			j.h.forget(j.key.home, j.hm)
+			if j.h.isClosed() {
+				return // all of it ends, and so does the connection: that says so when nothing is left
+			}
 			j.tell(&jobspb.Event{Kind: jobspb.Event_REFUSED, Reason: "its nest died"})
 			return
 		}
@@ -132,10 +129,8 @@ func (j *hosted) forget() {
 func (j *hosted) tell(ev *jobspb.Event) {
 	j.mu.Lock()
 	switch ev.Kind {
-	case jobspb.Event_STOPPED:
-		j.stopped = ev.Signal
-	case jobspb.Event_CONTINUED:
-		j.stopped = 0
+	case jobspb.Event_STOPPED, jobspb.Event_CONTINUED:
+		j.change = ev
 	case jobspb.Event_REGROUPED:
 		if j.group = ev; ev.Session {
 			j.group, j.session = nil, ev
@@ -153,18 +148,10 @@ func (j *hosted) tell(ev *jobspb.Event) {
 // state gives what a home must be told that takes the job up again.
 func (j *hosted) stateLocked() []*jobspb.Event {
 	var all []*jobspb.Event
-	for _, ev := range []*jobspb.Event{j.session, j.group} {
+	for _, ev := range []*jobspb.Event{j.session, j.group, j.change, j.last} {
 		if ev != nil {
 			all = append(all, ev)
 		}
-	}
-	if j.stopped != 0 {
-		all = append(all, &jobspb.Event{Kind: jobspb.Event_STOPPED, Signal: j.stopped})
-	} else {
-		all = append(all, &jobspb.Event{Kind: jobspb.Event_CONTINUED})
-	}
-	if j.last != nil {
-		all = append(all, j.last)
 	}
 	return all
 }
@@ -301,7 +288,7 @@ func (j *hosted) order(ctx context.Context, o *jobspb.Order) {
 	if o.Rows > 0 || o.Cols > 0 {
 		j.set.SetWinsize(uint16(o.Rows), uint16(o.Cols))
 	}
-	if err := j.p.Signal(o.Signal, o.Code, o.Value, o.Group); err != nil && !errors.Is(err, unix.ESRCH) {
+	if err := j.p.Signal(nest.Signal{Number: o.Signal, Code: o.Code, Value: o.Value, From: int32(o.Sender), UID: o.SenderUid, Group: o.Group, N: o.N}); err != nil && !errors.Is(err, unix.ESRCH) {
 		j.h.cfg.Log.Warn("signal", "home", j.key.home, "pid", j.x.Pid, "signal", o.Signal, "err", err)
 	}
 }

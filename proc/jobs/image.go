@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -179,6 +180,12 @@ func ourWorld() (*world, error) {
 	return w, nil
 }
 
+// slurped is what files are read to. What is made of them has the size that they have: it is kept as long as a job lives.
+var slurped = sync.Pool{New: func() any { return new(make([]byte, 0, 8<<10)) }}
+
+// maxSlurped is the most that is kept to read to: an environment may be megabytes.
+const maxSlurped = 128 << 10
+
 // slurp reads a file of /proc by bare system calls: a dozen are read for each job, and each by os.ReadFile costs twice as many.
 func slurp(path string) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -186,7 +193,14 @@ func slurp(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer unix.Close(fd)
-	data := make([]byte, 0, 4<<10)
+	room := slurped.Get().(*[]byte)
+	data := (*room)[:0]
+	defer func() {
+		if cap(data) <= maxSlurped {
+			*room = data
+			slurped.Put(room)
+		}
+	}()
 	for {
 		if len(data) == cap(data) {
 			data = slices.Grow(data, len(data))
@@ -197,7 +211,7 @@ func slurp(path string) ([]byte, error) {
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", path, err)
 		case n == 0:
-			return data, nil
+			return bytes.Clone(data), nil
 		default:
 			data = data[:len(data)+n]
 		}

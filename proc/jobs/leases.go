@@ -18,54 +18,92 @@ import (
 	"github.com/onehost/onehost/proc/jobs/jobspb"
 )
 
-// leaseSize is how many of a home's pids are leased at a time: the upper half of the space has 32 blocks of that size.
+// leaseSize is how many of a home's pids are leased at least: the upper half of the space has 32 blocks of that size.
 const leaseSize = 1024
+
+// maxFirst bounds the blocks of a first lease. More are of no use: a number that is given out again after 7000 others surprises nobody.
+const maxFirst = 8
 
 const leaseBlocks = (names.MaxLease + 1 - names.FirstLease) / leaseSize
 
 // Leases gives blocks of the home's own pid space (names.FirstLease..names.MaxLease) to helpers, so that processes
-// forked there get numbers that are unique in it. A helper keeps its blocks for the life of the home. The first goes with its first
-// job; it asks for another when more than half of what it has is in use.
+// forked there get numbers that are unique in it. A helper keeps its blocks for the life of the home, unless it is gone for good and they are
+// needed. The first lease goes with its first job, and is of several blocks where there are few hosts, so that a number is not soon given out
+// again; it asks for another block when more than half of what it has is in use.
 type Leases struct {
-	path string // where they are kept for the next daemon; empty: nowhere
-	boot string
+	path  string // where they are kept for the next daemon; empty: nowhere
+	boot  string
+	gone  func(names.Host) bool
+	hosts func() int
 
-	mu     sync.Mutex
-	owners []names.Host // of the blocks, in the order of their numbers
+	mu  sync.Mutex
+	out []lease // in the order in which they were given
+}
+
+// lease are blocks that a helper has, one after the other.
+type lease struct {
+	Block int        `json:"block"` // the first
+	To    names.Host `json:"to"`
+	More  int        `json:"more,omitempty"` // that follow it
 }
 
 // leaseFile is what is kept. There is no need for it to be on a disk: it is worth nothing when the host has been started again.
 type leaseFile struct {
 	Boot   string       `json:"boot"` // as sys.Boot gives it
-	Owners []names.Host `json:"owners"`
+	Blocks []lease      `json:"blocks"`
+	Owners []names.Host `json:"owners,omitempty"` // of block 0, 1 and so on: as daemons before wrote it
 }
 
-// OpenLeases takes up the leases that an earlier daemon gave on the same boot of the host: those who have them go on using them.
-func OpenLeases(path, boot string) (*Leases, error) {
-	l := &Leases{path: path, boot: boot}
+// OpenLeases takes up the leases that an earlier daemon gave on the same boot of the host: those who have them go on using them. gone
+// says of a helper that nothing of its blocks is in use any more and nothing of it will be; nil: of none. hosts gives the number of hosts
+// that there are, which share half of the blocks; nil: too many to share more than one each. Neither may call the leases.
+func OpenLeases(path, boot string, gone func(names.Host) bool, hosts func() int) (*Leases, error) {
+	l := &Leases{path: path, boot: boot, gone: gone, hosts: hosts}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return l, nil
 	}
-	var was leaseFile
 	if err == nil {
-		err = json.Unmarshal(data, &was)
+		l.out, err = parseLeases(data, boot)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("leased pids: %w: restart this host, or remove %s when no process of it runs elsewhere", err, path)
 	}
-	if was.Boot == boot {
-		l.owners = was.Owners
-	}
 	return l, nil
 }
 
+// parseLeases reads what is kept; nothing is left of another boot's.
+func parseLeases(data []byte, boot string) ([]lease, error) {
+	var was leaseFile
+	if err := json.Unmarshal(data, &was); err != nil || was.Boot != boot {
+		return nil, err
+	}
+	for block, to := range was.Owners {
+		was.Blocks = append(was.Blocks, lease{Block: block, To: to})
+	}
+	var seen [leaseBlocks]bool
+	for _, b := range was.Blocks {
+		switch {
+		case b.Block < 0 || b.More < 0 || b.More >= leaseBlocks || b.Block+b.More >= leaseBlocks:
+			return nil, fmt.Errorf("there are no %d blocks from %d on", 1+b.More, b.Block)
+		case slices.Contains(seen[b.Block:b.Block+b.More+1], true):
+			return nil, fmt.Errorf("block %d, or one of %d after it, is there twice", b.Block, b.More)
+		case b.To < 1 || b.To > names.MaxHost:
+			return nil, fmt.Errorf("block %d belongs to host %d, which cannot be", b.Block, b.To)
+		}
+		for i := range 1 + b.More {
+			seen[b.Block+i] = true
+		}
+	}
+	return was.Blocks, nil
+}
+
 // saveLocked keeps the leases, before anybody has a new one.
-func (l *Leases) saveLocked(owners []names.Host) error {
+func (l *Leases) saveLocked(out []lease) error {
 	if l.path == "" {
 		return nil
 	}
-	data, err := json.Marshal(leaseFile{l.boot, owners})
+	data, err := json.Marshal(leaseFile{Boot: l.boot, Blocks: out})
 	if err == nil {
 		err = os.WriteFile(l.path+".new", data, 0o600)
 	}
@@ -78,38 +116,89 @@ func (l *Leases) saveLocked(owners []names.Host) error {
 	return nil
 }
 
-// Lease gives a block of a helper, first and last pid: the one after those that it has already. It fails with EAGAIN when all are
-// out; half of them are kept for helpers that have none.
+// Lease gives a block of a helper, first and last pid: the one that it got after those that it has already. It fails with EAGAIN when all
+// are out; half of them are kept for helpers that have none. Where one has to be found, those of helpers that are gone are taken back.
 func (l *Leases) Lease(helper names.Host, has int) (first, last int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := -1
-	for i, owner := range l.owners {
-		if owner != helper {
+	begun := false // it has a block
+	for _, b := range l.out {
+		if b.To != helper {
 			continue
 		}
+		begun = true
 		if has == 0 {
-			at = i
-			break
+			first, last = b.span()
+			return first, last, nil
 		}
 		has--
 	}
-	if at < 0 {
-		at = len(l.owners)
-		switch first := !slices.Contains(l.owners, helper); {
-		case at >= leaseBlocks:
-			return 0, 0, fmt.Errorf("all %d blocks of this host's pids are leased: %w", at, syscall.EAGAIN)
-		case !first && at >= leaseBlocks/2:
-			return 0, 0, fmt.Errorf("half of this host's pids are leased, and the rest is kept for other helpers: %w", syscall.EAGAIN)
-		}
-		owners := append(slices.Clone(l.owners), helper)
-		if err := l.saveLocked(owners); err != nil {
-			return 0, 0, err
-		}
-		l.owners = owners
+	out := slices.Clone(l.out)
+	most := leaseBlocks
+	if begun {
+		most = leaseBlocks / 2
 	}
-	first = names.FirstLease + at*leaseSize
-	return first, first + leaseSize - 1, nil
+	for used(out) >= most {
+		i := slices.IndexFunc(out, func(b lease) bool { return b.To != helper && l.gone != nil && l.gone(b.To) })
+		if i < 0 {
+			break
+		}
+		out = slices.Delete(out, i, i+1)
+	}
+	switch {
+	case used(out) >= leaseBlocks:
+		return 0, 0, fmt.Errorf("all %d blocks of this host's pids are leased: %w", leaseBlocks, syscall.EAGAIN)
+	case used(out) >= most:
+		return 0, 0, fmt.Errorf("half of this host's pids are leased, and the rest is kept for other helpers: %w", syscall.EAGAIN)
+	}
+	want := 1
+	if !begun && l.hosts != nil {
+		want = min(max(leaseBlocks/2/max(l.hosts(), 1), 1), maxFirst)
+	}
+	got := find(out, want)
+	got.To = helper
+	out = append(out, got)
+	if err := l.saveLocked(out); err != nil {
+		return 0, 0, err
+	}
+	l.out = out
+	first, last = got.span()
+	return first, last, nil
+}
+
+// used counts the blocks that are leased.
+func used(out []lease) (n int) {
+	for _, b := range out {
+		n += 1 + b.More
+	}
+	return n
+}
+
+// find gives so many free blocks in a row, or as many as there are in one; of which there is one at least.
+func find(out []lease, want int) (best lease) {
+	var taken [leaseBlocks]bool
+	for _, b := range out {
+		for i := range 1 + b.More {
+			taken[b.Block+i] = true
+		}
+	}
+	most := 0
+	for at := 0; at < leaseBlocks && most < want; at++ {
+		n := 0
+		for at+n < leaseBlocks && n < want && !taken[at+n] {
+			n++
+		}
+		if n > most {
+			best, most = lease{Block: at, More: n - 1}, n
+		}
+	}
+	return best
+}
+
+// span gives the first and the last pid of a lease.
+func (b lease) span() (first, last int) {
+	first = names.FirstLease + b.Block*leaseSize
+	return first, first + (1+b.More)*leaseSize - 1
 }
 
 // Holder gives the helper that a number of the home's pid space is leased to.
@@ -119,8 +208,10 @@ func (l *Leases) Holder(pid int) (names.Host, bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if i := (pid - names.FirstLease) / leaseSize; i < len(l.owners) {
-		return l.owners[i], true
+	for _, b := range l.out {
+		if first, last := b.span(); first <= pid && pid <= last {
+			return b.To, true
+		}
 	}
 	return 0, false
 }
@@ -130,8 +221,8 @@ func (l *Leases) Holders() map[names.Host]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := map[names.Host]int{}
-	for i, owner := range l.owners {
-		all[owner] = names.FirstLease + i*leaseSize
+	for _, b := range l.out {
+		all[b.To] = names.FirstLease + b.Block*leaseSize
 	}
 	return all
 }

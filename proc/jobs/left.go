@@ -107,7 +107,7 @@ func (h *Home) tellElsewhere(method string, session uint64, hosts []names.Host) 
 	var told sync.WaitGroup
 	for _, host := range hosts {
 		told.Go(func() {
-			if c, err := h.cfg.Links.Conn(ctx, host); err == nil {
+			if c, err := h.cfg.Carriers.Find(ctx, host); err == nil {
 				_, _ = c.Call(ctx, method, binary.AppendUvarint(nil, session), nil) // a host that is gone took its processes along
 			}
 		})

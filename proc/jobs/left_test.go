@@ -53,6 +53,11 @@ func (noFiles) Drain(context.Context) error { return nil }
 func (noFiles) Attach(*link.Conn)           {}
 func (noFiles) Close()                      {}
 
+// noLinks is of a home that has gone.
+type noLinks struct{}
+
+func (noLinks) Conn(context.Context, names.Host) (*link.Conn, error) { return nil, unix.EHOSTDOWN }
+
 // TestLeft: what a job leaves running lives until its session ends, although its home closes the stream as soon as it has the
 // status; and what ends after its session leaves nothing.
 func TestLeft(t *testing.T) {
@@ -61,7 +66,7 @@ func TestLeft(t *testing.T) {
 	}
 	h := NewHelper(HelperConfig{
 		Mount: func(context.Context, link.Peer) (Tree, error) { return hostTree{}, nil },
-		Files: noFiles{}, Log: slog.New(slog.DiscardHandler),
+		Links: noLinks{}, Files: noFiles{}, Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(h.Close)
 	router := link.NewRouter()

@@ -20,6 +20,9 @@ import (
 // AskTime bounds the wait for the other hosts.
 const AskTime = 1800 * time.Millisecond
 
+// silentTime bounds the wait for a host that is not heard. It may be back: its first beat comes up to a beat after it answers.
+const silentTime = 400 * time.Millisecond
+
 // sendTime bounds the wait for a command that does not read what it asked for.
 const sendTime = 10 * time.Second
 
@@ -28,7 +31,7 @@ type Host struct {
 	Number names.Host
 	Name   names.HostName
 	Alive  bool
-	Silent bool // too few voters are there to say whether it is alive, and it does not answer
+	Silent bool // too few voters are there to say whether it is alive, and it is not heard
 }
 
 // Cluster is what a Lister knows of the hosts.
@@ -84,12 +87,10 @@ func (l *Lister) list(ctx context.Context, uid uint32, req *control.ProcsRequest
 		byName[h.Number] = h.Name
 		switch named := slices.Contains(req.Hosts, h.Name); {
 		case len(req.Hosts) > 0 && !named:
-		case h.Alive && h.Silent:
-			reply.Failed[h.Name] = "it does not answer"
 		case h.Alive:
 			ask = append(ask, h)
 		case named:
-			reply.Failed[h.Name] = "it is not alive"
+			reply.Failed[h.Name] = notAlive
 		}
 	}
 	for _, name := range req.Hosts {
@@ -107,7 +108,9 @@ func (l *Lister) list(ctx context.Context, uid uint32, req *control.ProcsRequest
 	for _, a := range l.askAll(ctx, ask, &listpb.Query{Uid: uid, Recent: req.Recent}) {
 		switch {
 		case a.err != nil:
-			reply.Failed[a.name] = reason(a.err)
+			if reply.Failed[a.name] = reason(a.err); !l.alive(a.host) { // by now: its link has ended with it
+				reply.Failed[a.name] = notAlive
+			}
 			continue
 		case a.answer.unnamed > 0:
 			reply.Failed[a.name] = fmt.Sprintf("%d processes have numbers above %d, which the cluster cannot name: set kernel.pid_max to %d there",
@@ -119,7 +122,7 @@ func (l *Lister) list(ctx context.Context, uid uint32, req *control.ProcsRequest
 	if len(req.Hosts) > 0 { // who has processes there knows their users and parents
 		var homes []Host
 		for _, h := range m.homes() {
-			if i := slices.IndexFunc(hosts, func(o Host) bool { return o.Number == h && o.Alive && !o.Silent }); i >= 0 {
+			if i := slices.IndexFunc(hosts, func(o Host) bool { return o.Number == h && o.Alive }); i >= 0 {
 				homes = append(homes, hosts[i])
 			}
 		}
@@ -133,6 +136,16 @@ func (l *Lister) list(ctx context.Context, uid uint32, req *control.ProcsRequest
 	return reply, nil
 }
 
+// notAlive is why a host that has failed or left is not listed.
+const notAlive = "it is not alive"
+
+func (l *Lister) alive(host names.Host) bool {
+	return slices.ContainsFunc(l.Cluster.Hosts(), func(h Host) bool { return h.Number == host && h.Alive })
+}
+
+// errSilent is what became of asking a host that is not heard.
+var errSilent = errors.New("it does not answer")
+
 // reason says in a few words why a host could not be asked.
 func reason(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, syscall.ETIMEDOUT) { // by our clock, or by that host's, which has the same time
@@ -143,22 +156,36 @@ func reason(err error) string {
 
 // askAll asks hosts at the same time. It returns when all have answered or ctx has ended.
 func (l *Lister) askAll(ctx context.Context, hosts []Host, q *listpb.Query) []answered {
-	self, _ := l.Cluster.Self()
 	all := make([]answered, len(hosts))
 	var asked sync.WaitGroup
 	for i, h := range hosts {
 		asked.Go(func() {
 			a := answered{host: h.Number, name: h.Name}
-			if h.Number == self {
-				a.answer, a.err = l.Reader.tell(q)
-			} else if conn, err := l.Cluster.Conn(ctx, h.Number); err != nil {
-				a.err = err
-			} else {
-				a.answer, a.err = ask(ctx, conn, q)
-			}
+			a.answer, a.err = l.ask(ctx, h, q)
 			all[i] = a
 		})
 	}
 	asked.Wait()
 	return all
+}
+
+// ask asks one host.
+func (l *Lister) ask(ctx context.Context, h Host, q *listpb.Query) (*answer, error) {
+	if self, _ := l.Cluster.Self(); h.Number == self {
+		return l.Reader.tell(q)
+	}
+	if h.Silent {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, silentTime)
+		defer cancel()
+	}
+	conn, err := l.Cluster.Conn(ctx, h.Number)
+	var a *answer
+	if err == nil {
+		a, err = ask(ctx, conn, q)
+	}
+	if err != nil && h.Silent {
+		err = errSilent
+	}
+	return a, err
 }

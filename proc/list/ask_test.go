@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -21,6 +22,7 @@ import (
 // fakeCluster is host 1 and others, each of which answers as its function does.
 type fakeCluster struct {
 	t     *testing.T
+	mu    sync.Mutex
 	hosts []Host
 	conns map[names.Host]*link.Conn
 }
@@ -42,7 +44,19 @@ func newFakeCluster(t *testing.T, serve map[names.Host]link.StreamHandler) *fake
 }
 
 func (c *fakeCluster) Self() (names.Host, names.HostName) { return 1, "h1" }
-func (c *fakeCluster) Hosts() []Host                      { return c.hosts }
+
+func (c *fakeCluster) Hosts() []Host {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.hosts)
+}
+
+// fails has a host fail.
+func (c *fakeCluster) fails(name names.HostName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hosts[slices.IndexFunc(c.hosts, func(h Host) bool { return h.Name == name })].Alive = false
+}
 
 func (c *fakeCluster) Conn(_ context.Context, h names.Host) (*link.Conn, error) {
 	if conn := c.conns[h]; conn != nil {
@@ -84,32 +98,42 @@ func TestManyProcesses(t *testing.T) {
 func TestHostsThatDoNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one := &answer{procs: []*listpb.Proc{native(5, 1, 1, 1)}, unnamed: 3}
-		c := newFakeCluster(t, map[names.Host]link.StreamHandler{
+		var c *fakeCluster
+		c = newFakeCluster(t, map[names.Host]link.StreamHandler{
 			2: with(one),
+			9: func(context.Context, *link.Request, *link.Stream) error {
+				c.fails("h9")
+				return syscall.ECONNRESET
+			},
 			3: func(ctx context.Context, _ *link.Request, _ *link.Stream) error { <-ctx.Done(); return ctx.Err() },
 			4: func(context.Context, *link.Request, *link.Stream) error {
 				return fmt.Errorf("/proc: %w", syscall.EMFILE)
 			},
-			6: with(one),
+			6: func(ctx context.Context, _ *link.Request, _ *link.Stream) error { <-ctx.Done(); return ctx.Err() },
+			8: with(&answer{procs: []*listpb.Proc{native(9, 1, 1, 1)}}),
 		})
 		c.hosts = append(c.hosts, Host{Number: 5, Name: "h5", Alive: true}, Host{Number: 7, Name: "h7"})
 		c.hosts[4].Silent = true // h6
+		c.hosts[5].Silent = true // h8, which is back
 		l := &Lister{Reader: reader(nil), Cluster: c}
 		begin := time.Now()
 		r, err := l.list(t.Context(), 0, &control.ProcsRequest{})
 		if err != nil || time.Since(begin) > 2*time.Second {
 			t.Fatalf("%v after %v", err, time.Since(begin))
 		}
-		for h, why := range map[names.HostName]string{"h2": "3 processes have numbers above 32767", "h3": "no answer within 1.8s", "h4": "too many open files", "h5": "host is down", "h6": "does not answer"} {
+		for h, why := range map[names.HostName]string{"h2": "3 processes have numbers above 32767", "h3": "no answer within 1.8s", "h4": "too many open files", "h5": "host is down", "h6": "does not answer", "h9": "it is not alive"} {
 			if !strings.Contains(r.Failed[h], why) {
 				t.Errorf("%s: %q, want %q", h, r.Failed[h], why)
 			}
 		}
-		if len(r.Failed) != 5 {
+		if len(r.Failed) != 6 {
 			t.Errorf("%v", r.Failed)
 		}
 		if n := slices.IndexFunc(r.Procs, func(p control.Proc) bool { return p.Host == "h2" }); n < 0 || r.Procs[n].Pid != names.MakePid(2, 5) {
 			t.Errorf("h2 is not listed")
+		}
+		if !slices.ContainsFunc(r.Procs, func(p control.Proc) bool { return p.Pid == names.MakePid(8, 9) }) {
+			t.Error("a host that answers before it is heard is not listed")
 		}
 		// Those that are not asked for hold up nobody.
 		begin = time.Now()
@@ -117,7 +141,7 @@ func TestHostsThatDoNotAnswer(t *testing.T) {
 		if err != nil || time.Since(begin) > 0 || len(r.Procs) != 1 || len(r.Failed) != 2 || r.Failed["h7"] != "it is not alive" {
 			t.Errorf("%v after %v: %v, %v", err, time.Since(begin), r.Procs, r.Failed)
 		}
-		if _, err := l.list(t.Context(), 0, &control.ProcsRequest{Hosts: []names.HostName{"h2", "h9"}}); !errors.Is(err, syscall.ENOENT) {
+		if _, err := l.list(t.Context(), 0, &control.ProcsRequest{Hosts: []names.HostName{"h2", "h10"}}); !errors.Is(err, syscall.ENOENT) {
 			t.Errorf("an unknown host: %v", err)
 		}
 	})

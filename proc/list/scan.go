@@ -191,6 +191,9 @@ func (r *Reader) process(name string, now time.Time, recent bool) *seen {
 	if b, err = r.file(name, "/cmdline"); err != nil {
 		return nil
 	}
+	if len(b) == 0 && k != nil && k.command != "["+k.comm+"]" { // in the midst of an exec, or dead: to be read again
+		next.read = time.Time{}
+	}
 	next.command = command(b, next.comm)
 	if k != nil && k.command == next.command {
 		next.command = k.command // one copy is enough

@@ -1,6 +1,7 @@
 package list
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -118,11 +119,12 @@ func TestReadRecent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := find(t, a, cmd.Process.Pid); string(p.Comm) == "sleep" {
-			if string(p.Command) != "sleep 1000" {
-				t.Errorf("%q runs %q", p.Comm, p.Command)
-			}
+		p := find(t, a, cmd.Process.Pid)
+		if string(p.Comm) == "sleep" && string(p.Command) == "sleep 1000" {
 			break
+		}
+		if c := string(p.Command); c != "sh -c read line; exec sleep 1000" && !strings.HasPrefix(c, "[") { // in the midst of the exec
+			t.Fatalf("%q runs %q", p.Comm, c)
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("the new program is not seen")
@@ -207,5 +209,45 @@ func BenchmarkRead(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(procs), "us/process")
 		})
+	}
+}
+
+// TestReadInTheMidst: a process whose arguments are not there, of which another program was known, is looked at again the next time.
+func TestReadInTheMidst(t *testing.T) {
+	cmd := exec.Command("true") // dead and not waited for it has no arguments, as a process has none in the midst of an exec
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, out); err != nil { // to its end
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }()
+	pid := cmd.Process.Pid
+	r := reader(nil)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := r.read(false); err != nil {
+			t.Fatal(err)
+		}
+		if k := r.known[pid]; k != nil && k.command == "[true]" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it does not end")
+		}
+	}
+	k := r.known[pid]
+	k.comm, k.command = "before", "before it"
+	for _, again := range []bool{true, false} { // it is read once more, and then known
+		r.last = nil
+		if _, err := r.read(true); err != nil {
+			t.Fatal(err)
+		}
+		if k := r.known[pid]; k.command != "[true]" || k.read.IsZero() != again {
+			t.Errorf("%q, read %v; to be read again: %v", k.command, k.read, again)
+		}
 	}
 }

@@ -5,7 +5,7 @@
 // clone3's set_tid, so that it keeps the number it has at home; its descendants draw theirs from a block that the home leased
 // to this nest.
 //
-// Terms. The daemon is the process that calls Open; the init is pid 1 of the nest, the daemon's own binary run again
+// Terms. The daemon is the process that calls Open (the helper's carrier of the home, which is not its onehostd); the init is pid 1 of the nest, the daemon's own binary run again
 // (Reexec). They talk over a SEQPACKET socket pair. A job is one process started by Start together with all its descendants.
 //
 // How a job starts. The init turns the Spec into a list of raw system calls (sys.Program), clones, and the child runs that

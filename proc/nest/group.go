@@ -61,7 +61,7 @@ func GroupDir(path string) (string, error) {
 		return "", err
 	}
 	if path == "" {
-		if path, err = ownGroup(); err != nil {
+		if path, err = GroupOf(os.Getpid()); err != nil {
 			return "", err
 		}
 	}
@@ -84,9 +84,9 @@ func hierarchy() (string, error) {
 	return "", fmt.Errorf("no cgroup v2 hierarchy is mounted: mount one with 'mount -t cgroup2 none /sys/fs/cgroup/unified': %w", syscall.ENOENT)
 }
 
-// ownGroup is the caller's place in the v2 hierarchy.
-func ownGroup() (string, error) {
-	data, err := os.ReadFile("/proc/self/cgroup")
+// GroupOf is the place of a process in the v2 hierarchy, a path from its root.
+func GroupOf(pid int) (string, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return "", err
 	}
@@ -95,7 +95,16 @@ func ownGroup() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("/proc/self/cgroup names no v2 cgroup: the kernel is built without: %w", syscall.ENOENT)
+	return "", fmt.Errorf("/proc/%d/cgroup names no v2 cgroup: the kernel is built without: %w", pid, syscall.ENOENT)
+}
+
+// Sweep ends and removes the nests in this process's group that nobody holds: those of processes that have died.
+func Sweep() error {
+	dir, err := GroupDir("")
+	if err == nil {
+		sweep(dir)
+	}
+	return err
 }
 
 // sweep removes the groups under dir that nobody holds.
@@ -116,6 +125,33 @@ func sweep(dir string) {
 		}
 		unix.Close(fd)
 	}
+}
+
+// End ends what is left of the nests that were made in a group (GroupOf) by the process pid, which has ended itself, and removes theirs. It
+// waits for their processes, some seconds at most; those that wait for a file server need its connection aborted first.
+func End(in string, pid int) error {
+	dir, err := GroupDir(in)
+	if err != nil {
+		return err
+	}
+	left, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("%s*-%d-*", groupPrefix, pid)))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range left {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if errors.Is(err, syscall.ENOENT) {
+			continue // its init, or whoever makes a nest now, was quicker
+		}
+		if err == nil {
+			g := &group{path: path, fd: fd}
+			g.kill()
+			err = g.close()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // kill ends every process in the group and below it.

@@ -32,7 +32,8 @@ type job struct {
 	early []*Event // what came while starting
 	// What its process has of the home: parent, group and session, and the group that it began with; 0: not known.
 	parent, group, session, home int
-	made                         bool // its group is one that it made here
+	made                         bool   // its group is one that it made here
+	after                        uint64 // the last order by which its process got a signal
 	// The child runs in it until it has become its program, or died.
 	program *sys.Program
 }
@@ -158,48 +159,50 @@ func failure(p *sys.Program, fd int) error {
 	}
 }
 
-// reap waits for every child of the init, orphans of the nest too, and tells the daemon about its jobs.
+// reap waits for every child of the init, orphans of the nest too, and tells the daemon about its jobs. It takes a child's news under the lock under
+// which jobs get signals: of each stop it is known after which of them it was.
 func (s *server) reap() {
 	for {
 		s.mu.Lock()
 		seen := s.made
 		s.mu.Unlock()
-		var ws unix.WaitStatus
-		var ru unix.Rusage
-		pid, err := unix.Wait4(-1, &ws, unix.WUNTRACED|unix.WCONTINUED|unix.WALL, &ru)
-		switch {
-		case errors.Is(err, syscall.ECHILD):
+		pid, errno := sys.AwaitChild()
+		switch errno {
+		case 0:
+			s.news(pid)
+		case syscall.ECHILD:
 			s.mu.Lock()
 			for s.made == seen {
 				s.children.Wait()
 			}
 			s.mu.Unlock()
-			continue
-		case err != nil:
-			continue // EINTR
+		default: // EINTR
 		}
-		ev := &Event{Status: syscall.WaitStatus(ws), User: duration(ru.Utime), System: duration(ru.Stime), MaxRSS: ru.Maxrss}
-		switch {
-		case ws.Stopped():
-			ev.Kind = Stopped
-		case ws.Continued():
-			ev.Kind = Continued
-		default:
-			ev.Kind = Exited
-		}
-		s.sort(pid, ev)
 	}
 }
 
-// sort passes an event of a child on according to the state of its job.
-func (s *server) sort(pid int, ev *Event) {
+// news takes what a child's change of state was and passes it on according to the state of its job.
+func (s *server) news(pid int) {
 	s.mu.Lock()
+	var ws unix.WaitStatus
+	var ru unix.Rusage
+	if got, err := unix.Wait4(pid, &ws, unix.WNOHANG|unix.WUNTRACED|unix.WCONTINUED|unix.WALL, &ru); err != nil || got != pid {
+		s.mu.Unlock()
+		return // a stop that was over before it could be told
+	}
 	j := s.byPid[pid]
 	if j == nil {
 		s.mu.Unlock()
 		return // an orphan
 	}
-	if ev.Kind == Exited {
+	ev := &Event{Status: syscall.WaitStatus(ws), User: duration(ru.Utime), System: duration(ru.Stime), MaxRSS: ru.Maxrss, After: j.after}
+	switch {
+	case ws.Stopped():
+		ev.Kind = Stopped
+	case ws.Continued():
+		ev.Kind = Continued
+	default:
+		ev.Kind = Exited
 		delete(s.byPid, pid)
 	}
 	switch j.state {
@@ -254,8 +257,8 @@ func (s *server) collectLocked(j *job) bool {
 	return true
 }
 
-// news passes on what a job's process did itself.
-func (s *server) news(j *job, ev *Event) {
+// did passes on what a job's process did itself.
+func (s *server) did(j *job, ev *Event) {
 	s.mu.Lock()
 	if j.state == jobStarting {
 		j.early = append(j.early, ev)
@@ -270,24 +273,26 @@ func (s *server) news(j *job, ev *Event) {
 const siTkill = -6
 
 // signal sends a signal to the process of a job or to its process group.
-func (s *server) signal(id uint64, sig int, code int32, value int64, group bool) syscall.Errno {
+func (s *server) signal(id uint64, sig Signal) syscall.Errno {
 	s.mu.Lock()
 	defer s.mu.Unlock() // the process cannot be reaped, nor its number given again, as long as byPid has it
 	j := s.jobs[id]
 	if j == nil || s.byPid[j.pid] != j {
 		return syscall.ESRCH
 	}
+	j.after = max(j.after, sig.N)
+	number := syscall.Signal(sig.Number)
 	switch {
-	case group:
-		err := unix.Kill(-j.pid, syscall.Signal(sig))
-		s.echoedLocked(j, sig)
+	case sig.Group:
+		err := unix.Kill(-j.pid, number)
+		s.echoedLocked(j, int(sig.Number))
 		return errnoOf(err)
-	case code == siTkill: // which nobody may claim for another process
-		return errnoOf(unix.Tgkill(j.pid, j.pid, syscall.Signal(sig)))
-	case code < 0:
-		return sys.Sigqueue(j.pid, sig, code, value)
+	case sig.Code == siTkill: // which nobody may claim for another process
+		return errnoOf(unix.Tgkill(j.pid, j.pid, number))
+	case sig.Code < 0:
+		return sys.Sigqueue(j.pid, int(sig.Number), sig.Code, sig.From, sig.UID, sig.Value)
 	}
-	return errnoOf(unix.Kill(j.pid, syscall.Signal(sig)))
+	return errnoOf(unix.Kill(j.pid, number))
 }
 
 // kill ends the whole tree of a job.

@@ -109,7 +109,7 @@ func TestInterrupted(t *testing.T) {
 		t.Skip("needs dash")
 	}
 	n := openNest(t, testConfig())
-	r := start(t, n, base("exec dash -c 'i=0; while [ $i -lt 3000 ]; do : | : | :; i=$((i+1)); done; echo over'"))
+	r := start(t, n, base("exec dash -c 'i=0; while [ $i -lt 1000 ]; do : | : | :; i=$((i+1)); done; echo over'"))
 	if ws, out := r.end(t); ws != 0 || out != "over\n" {
 		t.Errorf("status %#x: %q", int(ws), out)
 	}

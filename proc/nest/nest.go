@@ -204,7 +204,7 @@ func (n *Nest) receive(ready chan<- error) {
 		default:
 		}
 		for _, p := range procs {
-			p.deliver(Event{Kind: Lost})
+			p.deliver(&Event{Kind: Lost})
 		}
 	}()
 	for {
@@ -234,10 +234,10 @@ func (n *Nest) receive(ready chan<- error) {
 			}
 		case msgEvent:
 			p := n.process(d.uint())
-			ev := Event{
+			ev := &Event{
 				Kind: int(d.uint()), Status: syscall.WaitStatus(d.uint()),
 				User: time.Duration(d.int()), System: time.Duration(d.int()), MaxRSS: d.int(), Left: d.bool(),
-				Group: int(d.int()), Session: d.bool(),
+				Group: int(d.int()), Session: d.bool(), After: d.uint(),
 			}
 			if p != nil {
 				if ev.Kind == Exited {

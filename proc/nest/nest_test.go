@@ -69,7 +69,7 @@ func TestAttributes(t *testing.T) {
 			s.UID = [4]uint32{1000, 1000, 1000, 1000} // opened before the credentials are dropped, as an inherited descriptor is
 			s.FDs = []FD{{N: 9, Path: file}}
 		}, "by path 0 1 2 9"},
-		{"own proc", "cat /proc/1/comm; set -- /proc/[0-9]*; echo $#", nil, "exe 2"},
+		{"own proc", "cat /proc/1/comm; set -- /proc/[0-9]*; echo $#", nil, "onehost-nest 2"},
 		{"devices", "echo x > /dev/null; head -c4 /dev/zero | od -An -tx1; test -c /dev/urandom -a -d /dev/shm && ls /dev/pts", nil, "00 00 00 00 ptmx"},
 		{"sysfs cannot be written", "touch /sys/x 2>&1 | grep -o Read-only", nil, "Read-only"},
 		{"nothing of the helper's mounts", "awk '{print $5}' /proc/self/mountinfo | sort | tr '\\n' ' '", nil, "/ /dev /dev/pts /dev/shm /proc /sys"},
@@ -158,19 +158,19 @@ func TestSignals(t *testing.T) {
 	n := openNest(t, testConfig())
 	t.Run("death by signal", func(t *testing.T) {
 		r := start(t, n, base("exec sleep 60"))
-		if err := r.Signal(int32(syscall.SIGTERM), 0, 0, false); err != nil {
+		if err := r.Signal(Signal{Number: int32(syscall.SIGTERM)}); err != nil {
 			t.Fatal(err)
 		}
 		if ws, _ := r.end(t); !ws.Signaled() || ws.Signal() != syscall.SIGTERM {
 			t.Errorf("status %#x: want SIGTERM", int(ws))
 		}
-		if err := r.Signal(int32(syscall.SIGTERM), 0, 0, false); err != syscall.ESRCH {
+		if err := r.Signal(Signal{Number: int32(syscall.SIGTERM)}); err != syscall.ESRCH {
 			t.Errorf("signal after the end: %v, want ESRCH", err)
 		}
 	})
 	t.Run("group", func(t *testing.T) {
 		r := start(t, n, base("sleep 60 | sleep 60 | sleep 60"))
-		if err := r.Signal(int32(syscall.SIGINT), 0x80, 0, true); err != nil {
+		if err := r.Signal(Signal{Number: int32(syscall.SIGINT), Code: 0x80, Group: true}); err != nil {
 			t.Fatal(err)
 		}
 		if ws, _ := r.end(t); !ws.Signaled() || ws.Signal() != syscall.SIGINT {
@@ -180,13 +180,13 @@ func TestSignals(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTSTP, syscall.SIGSTOP} {
 		t.Run("stop and continue by "+sig.String(), func(t *testing.T) {
 			r := start(t, n, base("exec sleep 60"))
-			if err := r.Signal(int32(sig), 0, 0, true); err != nil {
+			if err := r.Signal(Signal{Number: int32(sig), Group: true}); err != nil {
 				t.Fatal(err)
 			}
 			if ev := r.event(t); ev.Kind != Stopped || ev.Status.StopSignal() != sig {
 				t.Fatalf("%+v: want a stop by %v", ev, sig)
 			}
-			if err := r.Signal(int32(syscall.SIGCONT), 0, 0, true); err != nil {
+			if err := r.Signal(Signal{Number: int32(syscall.SIGCONT), Group: true}); err != nil {
 				t.Fatal(err)
 			}
 			if ev := r.event(t); ev.Kind != Continued {
@@ -200,12 +200,40 @@ func TestSignals(t *testing.T) {
 			}
 		})
 	}
+	t.Run("news tells which signals it comes after", func(t *testing.T) {
+		r := start(t, n, base("trap 'kill -STOP $$' USR1; kill -STOP $$; while :; do sleep 0.01; done"))
+		if ev := r.event(t); ev.Kind != Stopped || ev.After != 0 {
+			t.Fatalf("by itself: %+v", ev)
+		}
+		for _, c := range []struct {
+			sig  syscall.Signal
+			n    uint64
+			kind int
+		}{
+			{syscall.SIGCONT, 2, Continued}, {syscall.SIGSTOP, 3, Stopped}, {syscall.SIGCONT, 4, Continued}, {syscall.SIGTSTP, 0, Stopped}, {syscall.SIGCONT, 7, Continued}, {syscall.SIGUSR1, 9, Stopped},
+		} {
+			if err := r.Signal(Signal{Number: int32(c.sig), N: c.n}); err != nil {
+				t.Fatal(err)
+			}
+			want := c.n
+			if want == 0 { // it has no number, so it is as the one before
+				want = 4
+			}
+			if ev := r.event(t); ev.Kind != c.kind || ev.After != want {
+				t.Fatalf("%v: %+v", c.sig, ev)
+			}
+		}
+		if err := r.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		r.end(t)
+	})
 	t.Run("stopped by itself", func(t *testing.T) {
 		r := start(t, n, base("kill -STOP $$; echo on"))
 		if ev := r.event(t); ev.Kind != Stopped {
 			t.Fatalf("%+v: want a stop", ev)
 		}
-		if err := r.Signal(int32(syscall.SIGCONT), 0, 0, false); err != nil {
+		if err := r.Signal(Signal{Number: int32(syscall.SIGCONT)}); err != nil {
 			t.Fatal(err)
 		}
 		ev := r.event(t)
@@ -218,7 +246,7 @@ func TestSignals(t *testing.T) {
 	})
 	t.Run("value", func(t *testing.T) {
 		s := base("")
-		s.Exe, s.Argv = "/usr/bin/python3", []string{"python3", "-c", "import signal,sys\nsignal.pthread_sigmask(signal.SIG_BLOCK,[34])\nprint('ready',flush=True)\ni=signal.sigwaitinfo([34])\nprint(i.si_signo,i.si_code)"}
+		s.Exe, s.Argv = "/usr/bin/python3", []string{"python3", "-c", "import signal,sys\nsignal.pthread_sigmask(signal.SIG_BLOCK,[34])\nprint('ready',flush=True)\ni=signal.sigwaitinfo([34])\nprint(i.si_signo,i.si_code,i.si_pid,i.si_uid)"}
 		if _, err := os.Stat(s.Exe); err != nil {
 			t.Skip("needs python3")
 		}
@@ -226,10 +254,10 @@ func TestSignals(t *testing.T) {
 		if _, err := io.ReadFull(r.out, make([]byte, 6)); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Signal(34, -1, 5, false); err != nil {
+		if err := r.Signal(Signal{Number: 34, Code: -1, Value: 5, From: 4711, UID: 1000}); err != nil {
 			t.Fatal(err)
 		}
-		if ws, out := r.end(t); ws != 0 || out != "34 -1\n" {
+		if ws, out := r.end(t); ws != 0 || out != "34 -1 4711 1000\n" {
 			t.Errorf("%q, status %#x", out, int(ws))
 		}
 	})
@@ -268,7 +296,7 @@ func TestKill(t *testing.T) {
 			if _, err := io.ReadAll(r.out); err != nil { // end of file only when no descendant holds the pipe
 				t.Fatal(err)
 			}
-			if err := other.Signal(0, 0, 0, false); err != nil {
+			if err := other.Signal(Signal{}); err != nil {
 				t.Errorf("another job was hit: %v", err)
 			}
 			if err := other.Kill(); err != nil {

@@ -223,6 +223,9 @@ func (n *numbers) turnstile(t *sys.Turnstile) {
 	n.count()
 }
 
+// cursorMargin is how many numbers are left ahead where the cursor goes back: more than are made by nothing but forks until it has looked.
+const cursorMargin = 896
+
 // countTries is how often, a millisecond apart, the numbers are counted again when forks that are under way could need all that are
 // left.
 const countTries = 5
@@ -256,7 +259,8 @@ func (n *numbers) count() {
 			go n.short(len(n.blocks))
 		}
 		if n.few = most < (best.last-best.first+1)/2; n.cursor != nil {
-			n.cursor.Range(best.first, best.last, (best.last-best.first)/8+1)
+			size := best.last - best.first
+			n.cursor.Range(best.first, best.last, max(size/8, size-cursorMargin)+1)
 		}
 		if n.set(best.first) != nil { // it worked at the start
 			return

@@ -73,6 +73,8 @@ type Event struct {
 	MaxRSS       int64
 	// Left, of Exited: descendants of the process live on. Kill ends them.
 	Left bool
+	// After is the highest Signal.N of the signals that the process had got before this change of state: they may have to do with it, later ones have not.
+	After uint64
 	// Of Regrouped.
 	Group   int
 	Session bool
@@ -84,7 +86,7 @@ type Process struct {
 	nest   *Nest
 	group  string // name of its cgroup
 	job    uint64
-	events chan Event
+	events chan *Event
 	start  chan started // the answer to Start; capacity 1
 
 	mu   sync.Mutex // guards what follows
@@ -104,7 +106,7 @@ func (n *Nest) Start(ctx context.Context, s Spec) (*Process, error) {
 	if err := s.check(n.cfg); err != nil {
 		return nil, err
 	}
-	p := &Process{nest: n, events: make(chan Event, 64), start: make(chan started, 1)}
+	p := &Process{nest: n, events: make(chan *Event, 64), start: make(chan started, 1)}
 	if err := n.add(p); err != nil {
 		return nil, err
 	}
@@ -193,20 +195,33 @@ func withFDs(files []*os.File, fds []int, fn func([]int) error) error {
 
 // Events gives the process's changes of state; it is closed after Exited or Lost. A reader that is slow may miss stops and
 // continues, never the end.
-func (p *Process) Events() <-chan Event { return p.events }
+func (p *Process) Events() <-chan *Event { return p.events }
 
-// Signal sends a signal, to the process or to its whole process group. code is the si_code: below 0 it and the value reach the
-// process, otherwise the signal looks as if sent by kill(2). It waits for the answer of the init; ESRCH: the process
-// has ended.
-func (p *Process) Signal(sig, code int32, value int64, group bool) error {
+// Signal is a signal for a process. If Code is below 0, as that of a queued one, all of it reaches the process; otherwise it looks as if
+// the init had sent it by kill(2): nobody may say that for another.
+type Signal struct {
+	Number int32
+	Code   int32 // si_code
+	Value  int64 // si_value
+	From   int32 // si_pid, in the home's pid space
+	UID    uint32
+	Group  bool   // to the process's whole group
+	N      uint64 // the sender's own number for it, see Event.After
+}
+
+// Signal sends a signal, to the process or to its whole process group. It waits for the answer of the init; ESRCH: the process has ended.
+func (p *Process) Signal(s Signal) error {
 	return p.nest.ask(func(seq uint64) *encoder {
 		e := newMessage(msgSignal)
 		e.uint(p.job)
 		e.uint(seq)
-		e.int(int64(sig))
-		e.int(int64(code))
-		e.int(value)
-		e.bool(group)
+		e.int(int64(s.Number))
+		e.int(int64(s.Code))
+		e.int(s.Value)
+		e.int(int64(s.From))
+		e.uint(uint64(s.UID))
+		e.bool(s.Group)
+		e.uint(s.N)
 		return e
 	})
 }
@@ -246,7 +261,7 @@ func (p *Process) Kill() error {
 }
 
 // deliver passes an event on; the last places of the queue are kept for the end.
-func (p *Process) deliver(ev Event) {
+func (p *Process) deliver(ev *Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	last := ev.Kind == Exited || ev.Kind == Lost

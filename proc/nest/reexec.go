@@ -61,6 +61,7 @@ type server struct {
 }
 
 func runInit() {
+	_ = os.WriteFile("/proc/self/comm", []byte("onehost-nest"), 0) // what ps shows; it would be "exe"
 	unix.CloseOnExec(initSocket)
 	c, err := newConn(initSocket)
 	if err != nil {
@@ -194,8 +195,8 @@ func (s *server) serve() {
 			go s.start(id, spec, slots, fds)
 		case msgSignal:
 			id, seq := d.uint(), d.uint()
-			sig, code, value, group := int(d.int()), int32(d.int()), d.int(), d.bool()
-			s.done(seq, s.signal(id, sig, code, value, group))
+			sig := Signal{Number: int32(d.int()), Code: int32(d.int()), Value: d.int(), From: int32(d.int()), UID: uint32(d.uint()), Group: d.bool(), N: d.uint()}
+			s.done(seq, s.signal(id, sig))
 		case msgKill:
 			id, seq := d.uint(), d.uint()
 			s.done(seq, s.kill(id))

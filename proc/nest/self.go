@@ -166,7 +166,7 @@ func (s *server) setsid(n *intercept.Notification) {
 		n.Fail(syscall.EPERM)
 		return
 	}
-	s.news(j, &Event{Kind: Regrouped, Group: j.pid, Session: true})
+	s.did(j, &Event{Kind: Regrouped, Group: j.pid, Session: true})
 	n.Return(int64(j.pid))
 }
 
@@ -242,7 +242,7 @@ func (s *server) setOwnGroup(n *intercept.Notification, j *job, group int) {
 	}
 	s.mu.Unlock()
 	if moves {
-		s.news(j, &Event{Kind: Regrouped, Group: group})
+		s.did(j, &Event{Kind: Regrouped, Group: group})
 	}
 	if errno != 0 {
 		n.Fail(errno)

@@ -224,7 +224,7 @@ func TestGroupSignal(t *testing.T) {
 			go func() { // the ghost gets it some time later
 				var err error
 				if time.Sleep(3 * time.Millisecond); byInit {
-					err = r.Signal(int32(call.Args[1]), 0, 0, true)
+					err = r.Signal(Signal{Number: int32(call.Args[1]), Group: true})
 				} else {
 					err = unix.Kill(call.TID, syscall.Signal(call.Args[1]))
 				}

@@ -9,7 +9,7 @@ import (
 const (
 	msgSetup   = iota + 1 // daemon: setup
 	msgStart              // daemon: job, spec; with descriptors
-	msgSignal             // daemon: job, sequence, signal, code, value, group
+	msgSignal             // daemon: job, sequence, signal, code, value, sender and its user, group, number
 	msgKill               // daemon: job, sequence
 	msgBye                // daemon: the end is wanted; end of file without it is the daemon's death
 	msgReady              // init: errno, text; with the nest's /dev/pts
@@ -229,4 +229,5 @@ func (ev *Event) encode(e *encoder) {
 	e.bool(ev.Left)
 	e.int(int64(ev.Group))
 	e.bool(ev.Session)
+	e.uint(ev.After)
 }

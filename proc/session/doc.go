@@ -31,6 +31,10 @@
 // A signal to a ghost was for it alone or for all of its group. Which, the witness tells, which is in the run's group, and for
 // other groups the filter, which shows us every kill of a group that the session's own processes make.
 //
+// Stops and continues go both ways and cross. What the job says of one names the last of the session's orders that it had got by then (nest.Event.After), so
+// old news is known for that; what the ghost is told of one names how many SIGCONTs it had sent by then (ghost.Stop). No time decides. Run itself stops
+// with CMD; a SIGCONT that reaches run is CMD's too if it is for the group, and is passed on only if the keeper has no news of CMD.
+//
 // A call about a process of another host, or one that changes a ghost's settings, is carried out by the daemon (package calls). It is told no more
 // than which thread waits in one, and our part is to hand on the answer, if the thread still waits.
 //

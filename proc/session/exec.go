@@ -34,10 +34,15 @@ const (
 
 // Exec implements intercept.Handler.
 func (s *supervisor) Exec(n *intercept.Notification) {
+	pid, err := leader(n.TID) // any thread may exec
+	if err != nil {
+		n.Continue()
+		return
+	}
 	s.mu.Lock()
-	back := s.ghosts[n.TID]
-	known := s.spreaders[n.TID] != nil
-	settled := s.locals[n.TID] != nil
+	back := s.ghosts[pid]
+	known := s.spreaders[pid] != nil
+	settled := s.locals[pid] != nil
 	parents := len(s.spreaders) > 0
 	joining := len(s.joining) > 0
 	s.mu.Unlock()
@@ -58,14 +63,17 @@ func (s *supervisor) Exec(n *intercept.Notification) {
 	}
 	spreads := s.rules.Spreader(file.name, argv)
 	if joining {
-		if joined := s.joined(n.TID); joined != nil { // run inside of this run, become its command
-			s.wg.Go(func() { s.candidate(n, file, argv, joined, spreads) })
+		if joined := s.joined(pid); joined != nil { // run inside of this run, become its command
+			s.wg.Go(func() { s.candidate(n, pid, file, argv, joined, spreads, stat{}) })
 			return
 		}
 	}
 	var parent *spreader
+	var st stat
 	if parents && !settled && !known {
-		if st, err := readStat(n.TID); err == nil && (st.ppid != s.keeper || s.isCommand(n.TID)) {
+		// The keeper's other children are orphans that came to it as their subreaper: daemons and what was left in the background. Nobody waits for
+		// them, and neither must the session.
+		if st, err = readStat(pid); err == nil && (st.ppid != s.keeper || pid == s.command) {
 			s.mu.Lock()
 			parent = s.spreaders[st.ppid]
 			s.mu.Unlock()
@@ -74,34 +82,20 @@ func (s *supervisor) Exec(n *intercept.Notification) {
 	if parent == nil {
 		if spreads != known && n.Valid() {
 			if _, ok := file.look(); ok {
-				s.spreadLeader(n.TID, file.name, spreads)
+				s.spread(pid, file.name, spreads)
 				if spreads && s.rules.Joins(file.name, argv) {
-					s.join(n.TID, &spreader{image: "onehost"})
+					s.join(pid, &spreader{image: "onehost"})
 				}
 			}
 		}
 		n.Continue()
 		return
 	}
-	s.wg.Go(func() { s.candidate(n, file, argv, parent, spreads) })
+	s.wg.Go(func() { s.candidate(n, pid, file, argv, parent, spreads, st) })
 }
 
-// isCommand reports whether a thread is CMD's. The keeper's other children are orphans that came to it as their subreaper: daemons
-// and what was left in the background. Nobody waits for them, and neither must the session.
-func (s *supervisor) isCommand(tid int) bool {
-	if tid == s.command {
-		return true
-	}
-	pid, err := leader(tid)
-	return err == nil && pid == s.command
-}
-
-// join records that the process of the thread is a onehost run, about to become its command; by is whose candidate that is.
-func (s *supervisor) join(tid int, by *spreader) {
-	pid, err := leader(tid)
-	if err != nil {
-		return
-	}
+// join records that a process is a onehost run, about to become its command; by is whose candidate that is.
+func (s *supervisor) join(pid int, by *spreader) {
 	s.mu.Lock()
 	if s.spreaders[pid] != nil { // which forgets it when it ends
 		s.joining[pid] = by
@@ -110,12 +104,8 @@ func (s *supervisor) join(tid int, by *spreader) {
 	s.mu.Unlock()
 }
 
-// joined takes what join recorded for the process of the thread; nil for any other. It is no spreader by that any more.
-func (s *supervisor) joined(tid int) *spreader {
-	pid, err := leader(tid)
-	if err != nil {
-		return nil
-	}
+// joined takes what join recorded for the process; nil for any other. It is no spreader by that any more.
+func (s *supervisor) joined(pid int) *spreader {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	by := s.joining[pid]
@@ -127,32 +117,21 @@ func (s *supervisor) joined(tid int) *spreader {
 	return by
 }
 
-func (s *supervisor) spreadLeader(tid int, image string, is bool) {
-	if pid, err := leader(tid); err == nil {
-		s.spread(pid, image, is)
-	}
-}
-
-// candidate decides about an exec that may go elsewhere, and sees it through.
-func (s *supervisor) candidate(n *intercept.Notification, file execFile, argv []string, parent *spreader, spreads bool) {
+// candidate decides about an exec that may go elsewhere, and sees it through. pid is the process, and st what is known of it.
+func (s *supervisor) candidate(n *intercept.Notification, pid int, file execFile, argv []string, parent *spreader, spreads bool, st stat) {
 	kind, ok := file.look()
 	if !ok || !n.Valid() { // a search of PATH, mostly
 		n.Continue()
 		return
 	}
-	pid, err := leader(n.TID)
-	if err != nil {
-		n.Continue()
-		return
-	}
-	j := &job{id: s.jobs.Add(1), pid: pid, command: commandLine(file.name, argv), began: time.Now()}
+	j := &job{id: s.jobs.Add(1), pid: pid, command: commandLine(file.name, argv), began: time.Now(), ppid: st.ppid}
 	j.again = s.cfg.Fallback == control.FallbackRetry || (s.cfg.Fallback != control.FallbackNever && parent.rerun)
-	reason, stay := s.rules.Stay(file.name, argv)
+	reason, stay := s.rules.Stay(file.name, argv, func(name string) (string, bool) { return script(n.TID, file, name) })
 	stays := true
 	switch {
 	case spreads && s.rules.Joins(file.name, argv): // its command is the job
 		s.spread(pid, file.name, true)
-		s.join(n.TID, parent)
+		s.join(pid, parent)
 		n.Continue()
 		return
 	case spreads:
@@ -165,7 +144,7 @@ func (s *supervisor) candidate(n *intercept.Notification, file execFile, argv []
 		reason = kind
 	case s.cfg.Local:
 		reason = reasonLocal
-	case children(pid):
+	case children(pid, st.tasks == 1):
 		reason = reasonChildren
 	default:
 		stays = false
@@ -224,12 +203,8 @@ func (s *supervisor) where(j *job) (control.PlaceReply, error) {
 
 // size is that of the regular file which a thread knows by the name; 0 if there is none.
 func size(tid int, name string) int64 {
-	at := "/proc/" + strconv.Itoa(tid) + "/cwd/"
-	if strings.HasPrefix(name, "/") {
-		at = "/proc/" + strconv.Itoa(tid) + "/root"
-	}
 	var st unix.Stat_t
-	if err := unix.Stat(at+name, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if err := unix.Stat(seenBy(tid, name), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return 0
 	}
 	return st.Size

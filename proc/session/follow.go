@@ -17,23 +17,7 @@ import (
 // follow reads the job's events to its end, beginning it again where that is allowed.
 func (r *remoteJob) follow() {
 	defer r.end()
-	// A ghost that was killed, or whose session ends, takes its job along: the closed connection says so to the daemon.
-	watch := make(chan struct{})
-	defer close(watch)
-	go func() {
-		select {
-		case <-r.gone:
-			r.order(control.JobOrder{Signal: int(unix.SIGKILL)})
-			select {
-			case <-watch:
-			case <-time.After(killTimeout):
-			}
-		case <-r.s.ctx.Done():
-		case <-watch:
-			return
-		}
-		r.hangUp()
-	}()
+	defer context.AfterFunc(r.s.ctx, r.hangUp)() // a session that ends takes its jobs along
 	for {
 		last := r.events()
 		if last.Kind == jobCut {
@@ -85,10 +69,9 @@ func (r *remoteJob) events() control.JobEvent {
 		}
 		switch ev.Kind {
 		case control.JobStopped:
-			r.haltedNow()
-			r.stop(ev.Signal)
+			r.stop(ev)
 		case control.JobContinued:
-			r.cont()
+			r.cont(ev)
 		case control.JobRegrouped: // what the kernel refuses here it would have refused there
 			if ev.Session {
 				_ = r.ghost.Setsid()
@@ -104,73 +87,56 @@ func (r *remoteJob) events() control.JobEvent {
 	}
 }
 
-// staleTime is how long a job that was stopped and sent a SIGCONT may take to say that it was continued.
-const staleTime = 200 * time.Millisecond
-
-// stop stops the ghost as its job was stopped, unless it is already. News of a stop may meet a SIGCONT under way: then the job says soon
-// that it was continued, and a ghost that had been stopped meanwhile might stay so.
-func (r *remoteJob) stop(signal int) {
+// stop stops the ghost as its job was stopped, unless it is already, or the job has been sent a SIGCONT since.
+func (r *remoteJob) stop(ev control.JobEvent) {
 	r.mu.Lock()
-	if r.resumed {
-		r.forgetLocked()
-		r.late = time.AfterFunc(staleTime, func() {
-			r.mu.Lock()
-			still := r.late != nil
-			r.late = nil
-			if still {
-				r.resumed = false
-			}
-			r.mu.Unlock()
-			if still {
-				r.stop(signal)
-			}
-		})
+	if ev.Done < r.resumed {
 		r.mu.Unlock()
 		return
 	}
 	was := r.stopped
 	r.stopped = true
+	conts := r.conts
 	r.mu.Unlock()
+	r.haltedNow()
 	if st, err := readStat(r.pid); was || err != nil || st.state == 'T' {
 		return
 	}
-	switch signal {
+	switch ev.Signal {
 	case int(unix.SIGSTOP), int(unix.SIGTSTP), int(unix.SIGTTIN), int(unix.SIGTTOU):
 	default:
-		signal = int(unix.SIGSTOP)
+		ev.Signal = int(unix.SIGSTOP)
 	}
-	_ = r.ghost.Stop(signal) // gone: seen by forward
+	_ = r.ghost.Stop(ev.Signal, conts) // gone: seen by forward
 }
 
-// forgetLocked drops a stop that was news of before a SIGCONT.
-func (r *remoteJob) forgetLocked() {
-	if r.late != nil {
-		r.late.Stop()
-		r.late = nil
-	}
-}
+// haltTime bounds the wait for a ghost to do as it was told: to stop.
+const haltTime = time.Second
 
-// cont wakes the ghost if somebody there continued its job.
-func (r *remoteJob) cont() {
-	r.mu.Lock()
-	r.resumed = false
-	r.forgetLocked()
-	was := r.stopped && r.halted == nil // or it is news of before a SIGSTOP that is under way
-	if r.halted == nil {
-		r.stopped = false
-	}
-	r.mu.Unlock()
-	if st, err := readStat(r.pid); was && err == nil && st.state == 'T' {
+// cont wakes the ghost if somebody there continued its job, unless the job has been sent a SIGSTOP since.
+func (r *remoteJob) cont(ev control.JobEvent) {
+	for end := time.Now().Add(haltTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		r.mu.Lock()
-		r.woken = true
+		if !r.stopped || ev.Done < r.stopOf { // by now
+			r.mu.Unlock()
+			return
+		}
+		st, err := readStat(r.pid)
+		waked := err == nil && st.state == 'T'
+		if waked {
+			r.stopped, r.woken = false, true
+			_ = unix.Kill(r.pid, unix.SIGCONT) // before another stop can be ordered, which it would undo
+		}
 		r.mu.Unlock()
-		_ = unix.Kill(r.pid, unix.SIGCONT)
+		if waked || err != nil {
+			return
+		}
 	}
 }
 
 // exit ends the ghost as the job ended.
 func (r *remoteJob) exit(ev control.JobEvent) {
-	r.hangUp()
+	r.pass(ev)
 	r.mu.Lock()
 	fds := r.fds
 	r.fds = nil
@@ -191,6 +157,9 @@ func (r *remoteJob) killed(last control.JobEvent) {
 	r.s.report.JobDone(r.id, Status{Signal: unix.SIGKILL}.Shell(), r.cpu, time.Since(r.began))
 }
 
+// endsTime is more than a ghost takes to end, unless it is stopped.
+const endsTime = 2 * time.Millisecond
+
 // finish makes the ghost end, and waits for it.
 func (r *remoteJob) finish(st Status) {
 	var err error
@@ -200,7 +169,12 @@ func (r *remoteJob) finish(st Status) {
 		err = r.ghost.Exit(st.Code)
 	}
 	if err == nil {
-		if st, err := readStat(r.pid); err == nil && st.state == 'T' {
+		select {
+		case <-r.gone:
+			return
+		case <-time.After(endsTime):
+		}
+		if isStopped(r.pid) {
 			_ = unix.Kill(r.pid, unix.SIGCONT) // it must run to end
 		}
 		select {
@@ -218,22 +192,26 @@ const lostRounds = 2
 // retry begins the job again: on another host, or here. It reports whether there are more events to come.
 func (r *remoteJob) retry(last control.JobEvent) bool {
 	r.hangUp()
-	if !r.again {
+	if !r.again && !last.Unbegun {
 		r.fail(fmt.Sprintf("%s was lost (%s) while it ran: %s", r.hostName, last.Reason, r.command))
 		return false
 	}
 	if last.Forgotten {
 		return r.comeHome("fallback", false)
 	}
-	for rounds := 0; ; {
+	for {
 		r.avoid = append(r.avoid, r.host)
 		to, err := r.s.where(r.job)
-		if err == nil && to.Refused && rounds < lostRounds { // each host lost it once: those that are back may try again
-			rounds++
+		if err == nil && to.Refused && r.again && r.rounds < lostRounds { // each host lost it once: those that are back may try again
+			r.rounds++
 			r.avoid = nil
 			to, err = r.s.where(r.job)
 		}
 		if err != nil || to.Host == 0 || slices.Contains(r.avoid, to.Host) {
+			if !r.again && r.s.cfg.NoLocal {
+				r.fail(fmt.Sprintf("%s refused it (%s), and no host is left for: %s", r.hostName, last.Reason, r.command))
+				return false
+			}
 			held := err == nil && to.Host == 0
 			why := to.Reason
 			if why == "" {
@@ -249,6 +227,7 @@ func (r *remoteJob) retry(last control.JobEvent) bool {
 		}
 		r.mu.Lock()
 		r.conn = conn
+		r.resumed, r.stopOf = 0, 0 // to this process nothing has been sent
 		r.mu.Unlock()
 		r.s.report.JobRemote(r.id, r.command, r.hostName)
 		return true
@@ -356,7 +335,7 @@ func (r *remoteJob) comeHome(reason string, slot bool) bool {
 		r.ghost.Close()
 		return false
 	}
-	if st, err := readStat(r.pid); err == nil && st.state == 'T' {
+	if isStopped(r.pid) {
 		_ = unix.Kill(r.pid, unix.SIGCONT)
 	}
 	// The end of its socket says nothing now: the first descriptor put back may take the socket's number.
@@ -399,10 +378,26 @@ func (r *remoteJob) hangUp() {
 	}
 }
 
+// pass leaves the connection of a job that has ended to the next one, if the daemon says that it takes one.
+func (r *remoteJob) pass(last control.JobEvent) {
+	r.mu.Lock()
+	conn := r.conn
+	r.conn = nil
+	r.mu.Unlock()
+	switch {
+	case conn == nil:
+	case last.Next && conn.Send(control.JobOrder{Over: true}) == nil:
+		r.s.idle.put(conn, r.serves)
+	default:
+		conn.Close()
+	}
+}
+
 // end forgets the job.
 func (r *remoteJob) end() {
 	r.haltedNow()
 	r.hangUp()
+	r.attached()
 	r.ghost.Close()
 	r.s.mu.Lock()
 	if r.s.ghosts[r.pid] == r {
@@ -410,7 +405,9 @@ func (r *remoteJob) end() {
 	}
 	r.s.mu.Unlock()
 	r.mu.Lock()
-	r.forgetLocked()
+	if r.ended = true; r.killing != nil {
+		r.killing.Stop()
+	}
 	fds, home := r.fds, r.home
 	r.fds = nil
 	r.mu.Unlock()

@@ -29,6 +29,7 @@ func (s *supervisor) Foreign(n *intercept.Notification, pid names.Pid) {
 		}
 		if pid == ghost.Hello {
 			j.ghost.Attach(n)
+			j.attached()
 		} else {
 			ghost.PutBack(n, j.fds)
 		}

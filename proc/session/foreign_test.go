@@ -68,11 +68,11 @@ func (w *twin) Carry(ctx context.Context, _ names.Host, r *procpb.Request) (*pro
 	return proc.Serve(ctx, 2, proc.Here(names.Pid(got.Pid).Local()), &got), nil
 }
 
-// everyCall does what can be done to a process by its number, its first argument, and prints what came of it. host is what other numbers of its
-// host have above their own bits.
+// everyCall does what can be done to a process by its number, its first argument, and prints what came of it. The others are an address in it and the
+// number of no process. host is what other numbers of its host have above their own bits.
 const everyCall = `
 import ctypes, errno, os, resource, signal, struct, sys
-pid = int(sys.argv[1]); host = pid & ~0xffff; address = int(sys.argv[2])
+pid = int(sys.argv[1]); host = pid & ~0xffff; address, nobody = int(sys.argv[2]), int(sys.argv[3])
 libc = ctypes.CDLL(None, use_errno=True)
 def own(n): return n & 0xffff
 def call(nr, *args):
@@ -96,7 +96,7 @@ def old(): b = ctypes.create_string_buffer(16); call(302, pid, 7, None, b); retu
 def limits(): b = ctypes.create_string_buffer(16); call(302, pid, 0, ctypes.create_string_buffer(struct.pack("QQ", 50, 60), 16), b); return b.raw.hex()
 steps = {
   "kill 0": lambda: os.kill(pid, 0), "kill 65": lambda: os.kill(pid, 65), "kill -group 0": lambda: os.kill(-pid, 0),
-  "kill nobody": lambda: os.kill(other(32766), 0), "kill nobodys group": lambda: os.kill(-other(32766), 0),
+  "kill nobody": lambda: os.kill(other(nobody), 0), "kill nobodys group": lambda: os.kill(-other(nobody), 0),
   "tkill": lambda: call(200, pid, 0), "tgkill": lambda: call(234, pid, pid, 0), "tgkill of another": lambda: call(234, other(1), pid, 0),
   "tgkill of none": lambda: call(234, pid, 0, 0),
   "sigqueue": lambda: call(129, pid, 0, info(-1, 7)), "sigqueue as kill": lambda: call(129, pid, 10, info(0, 7)),
@@ -169,6 +169,16 @@ func victim(t *testing.T, uid uint32) (cmd *exec.Cmd, address uint64) {
 	return cmd, address + 64
 }
 
+// ended gives the number of a process that has ended: it is given again when all others have been.
+func ended(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
+}
+
 // TestEveryCall: what a program does to a process of another host by its number ends as it does for one of this host, whoever's either is.
 func TestEveryCall(t *testing.T) {
 	need(t, "python3", "setpriv")
@@ -207,13 +217,14 @@ func TestEveryCall(t *testing.T) {
 				id := strconv.Itoa(int(c.as))
 				argv = append([]string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--"}, "/usr/bin/python3", script)
 			}
+			nobody := strconv.Itoa(ended(t))
 			native, at := victim(t, c.uid)
-			out, err := exec.Command(argv[0], append(slices.Clone(argv[1:]), strconv.Itoa(native.Process.Pid), strconv.FormatUint(at, 10))...).CombinedOutput()
+			out, err := exec.Command(argv[0], append(slices.Clone(argv[1:]), strconv.Itoa(native.Process.Pid), strconv.FormatUint(at, 10), nobody)...).CombinedOutput()
 			if err != nil {
 				t.Fatalf("natively: %v: %s", err, out)
 			}
 			there, at := victim(t, c.uid)
-			o := f.run(t, nil, append(argv, strconv.Itoa(2<<16|there.Process.Pid), strconv.FormatUint(at, 10))...)
+			o := f.run(t, nil, append(argv, strconv.Itoa(2<<16|there.Process.Pid), strconv.FormatUint(at, 10), nobody)...)
 			if o.status != 0 {
 				t.Fatalf("elsewhere: status %#x: %s", o.status, o.out)
 			}
@@ -258,7 +269,7 @@ import ctypes, errno, os, select, sys
 libc = ctypes.CDLL(None, use_errno=True)
 def call(nr, *args):
     if libc.syscall(nr, *[ctypes.c_long(a) for a in args]) < 0: raise OSError(ctypes.get_errno(), "")
-there, nobody, own = int(sys.argv[1]), 2 << 16 | 32766, 1 << 16 | int(sys.argv[1]) & 0xffff
+there, nobody, own = int(sys.argv[1]), 2 << 16 | int(sys.argv[2]), 1 << 16 | int(sys.argv[1]) & 0xffff
 for name, step in {
   "pidfd": lambda p: os.pidfd_open(p), "seize": lambda p: call(101, 0x4206, p, 0, 0), "peek": lambda p: call(101, 1, p, 0, 0),
   "kcmp": lambda p: call(312, p, os.getpid(), 0, 0, 0), "kcmp 2": lambda p: call(312, os.getpid(), p, 0, 0, 0), "migrate_pages": lambda p: call(256, p, 0, 0, 0), "move_pages": lambda p: call(279, p, 0, 0, 0, 0, 0), "robust": lambda p: call(274, p, 0, 0),
@@ -270,7 +281,7 @@ for name, step in {
 fd = os.pidfd_open(own)
 print("own pidfd", select.select([fd], [], [], 0)[0]); os.kill(own, 9); print("readable", select.select([fd], [], [], 5)[0] == [fd], os.get_inheritable(fd))
 `
-	o := f.run(t, nil, "python3", "-c", program, strconv.Itoa(2<<16|cmd.Process.Pid))
+	o := f.run(t, nil, "python3", "-c", program, strconv.Itoa(2<<16|cmd.Process.Pid), strconv.Itoa(ended(t)))
 	want := `pidfd ENOTSUP
 pidfd ESRCH
 seize ENOTSUP

@@ -32,7 +32,7 @@ func (w *witness) count(sig int) uint32 {
 		switch {
 		case pending && (state == 'T' || late): // counted when it is continued
 			return w.counts.Of(sig) + 1
-		case state != 'R' || late: // it sleeps only when it has counted all
+		case state != 'R' && !pending || late: // it sleeps only when it has counted all, or is frozen
 			return w.counts.Of(sig)
 		}
 	}
@@ -64,9 +64,12 @@ func (g *groupSignals) took(sig syscall.Signal) bool {
 	if time.Since(t.at) > owedTime {
 		t.owed = 0
 	}
-	n := g.witness.count(int(sig))
-	t.owed += n - t.counted
-	t.counted, t.at = n, time.Now()
+	// It may have been stopped when it had taken a signal and not yet counted it: then it says one less than before.
+	if n := g.witness.count(int(sig)); int32(n-t.counted) > 0 {
+		t.owed += n - t.counted
+		t.counted = n
+	}
+	t.at = time.Now()
 	if t.owed == 0 {
 		return false
 	}
@@ -122,7 +125,7 @@ func (s *supervisor) signal(n *intercept.Notification, pid, sig int) {
 		}
 	}
 	s.mu.Unlock()
-	var stopping []<-chan struct{}
+	var stopping []*remoteJob
 	if len(all) > 0 && sig > 0 && sig <= 64 {
 		stopping = s.announce(n.TID, pid, sig, all)
 	}
@@ -134,14 +137,24 @@ func (s *supervisor) signal(n *intercept.Notification, pid, sig int) {
 		return
 	}
 	s.wg.Go(func() {
-		s.await(stopping)
+		s.halt(stopping)
 		answer()
 	})
 }
 
-// await waits until jobs have stopped: who has stopped a process may rely on it.
-func (s *supervisor) await(stopping []<-chan struct{}) {
-	late := time.NewTimer(stopTimeout)
+// halt stops the jobs of ghosts that a SIGSTOP is for, and waits until they have: who has stopped a process may rely on it.
+func (s *supervisor) halt(all []*remoteJob) {
+	end := time.Now().Add(stopTimeout) // for all of them together
+	var stopping []<-chan struct{}
+	for _, r := range all {
+		for r.unsettled() && time.Now().Before(end) && s.ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if halted := r.stopNative(); halted != nil {
+			stopping = append(stopping, halted)
+		}
+	}
+	late := time.NewTimer(time.Until(end))
 	defer late.Stop()
 	for _, halted := range stopping {
 		select {
@@ -154,8 +167,8 @@ func (s *supervisor) await(stopping []<-chan struct{}) {
 	}
 }
 
-// announce tells the ghosts that a signal is for, and gives what to wait for until the jobs of those that it stops have stopped.
-func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) (stopping []<-chan struct{}) {
+// announce tells the ghosts that a signal is for, and gives those that it stops.
+func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) (stopping []*remoteJob) {
 	group := -pid
 	if pid == 0 {
 		if st, err := readStat(tid); err == nil {
@@ -170,9 +183,7 @@ func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) (stopping []<
 		switch hit := pid == j.pid || pid == -1 || (pid <= 0 && inGroup(j.pid, group)); {
 		case !hit:
 		case sig == int(unix.SIGSTOP):
-			if halted := j.stopNative(); halted != nil {
-				stopping = append(stopping, halted)
-			}
+			stopping = append(stopping, j)
 		case pid <= 0:
 			j.mu.Lock()
 			if j.expect == nil {

@@ -147,7 +147,10 @@ while True: time.sleep(0.01)`, got)
 		}
 		if to == -run {
 			send(witness, unix.SIGCONT)
-			eventually(t, "the witness has counted", func() bool { _, pending := signalState(witness, int(unix.SIGUSR1)); return !pending })
+			eventually(t, "the witness has counted", func() bool { // it sleeps only then
+				state, pending := signalState(witness, int(unix.SIGUSR1))
+				return state == 'S' && !pending
+			})
 			send(witness, unix.SIGSTOP)
 			eventually(t, "the witness stands still", func() bool { return stateOf(witness) == 'T' })
 		}

@@ -188,6 +188,12 @@ func (k *keeper) note() (sys.KeeperNote, error) {
 	return sys.ParseKeeperNote(b), nil
 }
 
+// ask asks for a KeeperAnswer, which comes after the notes of all that has become of CMD until now.
+func (k *keeper) ask() error {
+	_, err := k.life.Write([]byte{0})
+	return err
+}
+
 // stop ends the keeper and all below it, and waits for it as long as given.
 func (k *keeper) stop(limit time.Duration) {
 	k.life.Close()

@@ -100,8 +100,11 @@ type fake struct {
 	freed  map[uint64]int
 	kept   map[uint64]kept // images by job
 	home   bool            // every job stays
+	never  bool            // and nothing may run at home
 	only   string          // only commands with this word go
 	hosts  int             // hosts 2..hosts+1
+	conns  int             // that have carried jobs
+	single bool            // each carries one only, as with daemons of before
 	calls  control.Handler // what it makes of calls about processes elsewhere; nil: as a daemon that does not know them
 }
 
@@ -161,7 +164,7 @@ func (f *fake) session(_ context.Context, _ control.Caller, c *control.Conn, _ j
 		f.placed++
 		rep := control.PlaceReply{Seq: req.Seq, Job: req.Job}
 		if left := f.hosts - len(req.Avoid); f.home || left <= 0 || !strings.Contains(req.Command, f.only) {
-			rep.Reason = "no slot"
+			rep.Reason, rep.Refused = "no slot", f.never
 		} else {
 			rep.Host = names.Host(2 + len(req.Avoid))
 			rep.Name = names.HostName("h" + rep.Host.String())
@@ -175,12 +178,30 @@ func (f *fake) session(_ context.Context, _ control.Caller, c *control.Conn, _ j
 
 // exec plays the words after "job": each is what the host does next.
 //
-//	exit N, die N, hold (until a signal comes, and die by it), stop N, lose (the host is lost), lose1 (only host 2),
-//	refuse, murder (it is killed while it is held), regicide (run is, and its keeper stopped), the former followed by refuse or not, out TEXT (write to descriptor 1), order (wait for one order), drop (close without a word)
+//	exit N, die N, hold (until a signal comes, and die by it), stop N, lose (the host is lost), lose1 (only host 2), drained (host 2 takes no new jobs),
+//	refuse, murder (it is killed while it is held), regicide (run is, and its keeper stopped), the former followed by refuse or not, out TEXT (write to descriptor 1), belated N (of N orders each crosses old news; a new group follows), order (wait for one order), drop (close without a word)
 func (f *fake) exec(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) error {
+	f.mu.Lock()
+	f.conns++
+	f.mu.Unlock()
+	for {
+		more, err := f.play(ctx, who, c, body, files)
+		if err != nil || !more {
+			return err
+		}
+		var next control.Request
+		if files, err = c.Receive(&next); err != nil {
+			return nil
+		}
+		body = next.Body
+	}
+}
+
+// play plays one job. more: its connection takes another one.
+func (f *fake) play(ctx context.Context, who control.Caller, c *control.Conn, body json.RawMessage, files []*os.File) (more bool, _ error) {
 	var req control.ExecRequest
 	if err := json.Unmarshal(body, &req); err != nil {
-		return err
+		return false, err
 	}
 	f.mu.Lock()
 	f.execs = append(f.execs, req)
@@ -199,7 +220,7 @@ func (f *fake) exec(ctx context.Context, who control.Caller, c *control.Conn, bo
 	}()
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(req.Pid) + "/cmdline")
 	if err != nil {
-		return err
+		return false, err
 	}
 	words := strings.Fields(strings.ReplaceAll(string(b), "\x00", " "))
 	for len(words) > 0 && words[0] != "job" {
@@ -207,34 +228,43 @@ func (f *fake) exec(ctx context.Context, who control.Caller, c *control.Conn, bo
 	}
 	if len(words) > 1 && words[1] == "murder" {
 		if err := unix.Kill(req.Pid, unix.SIGKILL); err != nil {
-			return err
+			return false, err
 		}
 		words = words[1:]
 	}
 	if len(words) > 1 && words[1] == "regicide" {
 		keeper, err := readStat(req.Pid)
 		if err != nil {
-			return err
+			return false, err
 		}
-		return errors.Join(unix.Kill(keeper.ppid, unix.SIGSTOP), unix.Kill(who.Pid, unix.SIGKILL))
+		return false, errors.Join(unix.Kill(keeper.ppid, unix.SIGSTOP), unix.Kill(who.Pid, unix.SIGKILL))
 	}
 	if len(words) > 1 && words[1] == "refuse" {
-		return c.Send(control.JobEvent{Kind: control.JobRefused, Reason: "imagined"})
+		return false, c.Send(control.JobEvent{Kind: control.JobRefused, Reason: "imagined"})
 	}
 	if !req.Again {
 		if err := c.Send(control.JobEvent{Kind: control.JobCaptured}); err != nil {
-			return err
+			return false, err
+		}
+		var o control.JobOrder
+		if _, err := c.Receive(&o); err != nil {
+			return false, nil // it was killed, and has no ghost
+		}
+		if st, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", req.Pid)); !o.Ghost || err == nil && !strings.Contains(string(st), "\nTracerPid:\t0\n") {
+			return false, fmt.Errorf("job %d is to begin, and its process is no ghost that was let go: %+v, %s", req.Job, o, st)
 		}
 	}
-	if err := c.Send(control.JobEvent{Kind: control.JobStarted}); err != nil {
-		return err
-	}
-	orders := make(chan control.JobOrder, 16)
+	over := false
+	orders := make(chan control.JobOrder, 256)
 	go func() {
 		defer close(orders)
 		for {
 			var o control.JobOrder
 			if _, err := c.Receive(&o); err != nil {
+				return
+			}
+			if o.Over {
+				over = true
 				return
 			}
 			f.mu.Lock()
@@ -243,6 +273,17 @@ func (f *fake) exec(ctx context.Context, who control.Caller, c *control.Conn, bo
 			orders <- o
 		}
 	}()
+	exited := func(ev control.JobEvent) (bool, error) {
+		f.mu.Lock()
+		ev.Next = !f.single
+		f.mu.Unlock()
+		if err := c.Send(ev); err != nil || !ev.Next {
+			return false, err
+		}
+		for range orders { // until the session has no more to say
+		}
+		return over, nil
+	}
 	num := func(i int) int {
 		if i >= len(words) {
 			return 0
@@ -253,19 +294,24 @@ func (f *fake) exec(ctx context.Context, who control.Caller, c *control.Conn, bo
 	for i := 1; i < len(words); i++ {
 		switch words[i] {
 		case "exit":
-			return c.Send(control.JobEvent{Kind: control.JobExited, Code: num(i + 1)})
+			return exited(control.JobEvent{Kind: control.JobExited, Code: num(i + 1)})
 		case "die":
-			return c.Send(control.JobEvent{Kind: control.JobExited, Signal: num(i + 1)})
+			return exited(control.JobEvent{Kind: control.JobExited, Signal: num(i + 1)})
 		case "lose":
 			again = req.Host == 2
-			return c.Send(control.JobEvent{Kind: control.JobLost, Reason: "imagined"})
+			return false, c.Send(control.JobEvent{Kind: control.JobLost, Reason: "imagined"})
 		case "lose1":
 			if req.Host == 2 {
 				again = true
-				return c.Send(control.JobEvent{Kind: control.JobLost, Reason: "imagined"})
+				return false, c.Send(control.JobEvent{Kind: control.JobLost, Reason: "imagined"})
+			}
+		case "drained":
+			if req.Host == 2 {
+				again = true
+				return false, c.Send(control.JobEvent{Kind: control.JobLost, Reason: "imagined", Unbegun: true})
 			}
 		case "drop":
-			return nil
+			return false, nil
 		case "out":
 			for j, fd := range image.fds {
 				if fd.N == 1 {
@@ -275,34 +321,57 @@ func (f *fake) exec(ctx context.Context, who control.Caller, c *control.Conn, bo
 			i++
 		case "stop":
 			if err := c.Send(control.JobEvent{Kind: control.JobStopped, Signal: num(i + 1)}); err != nil {
-				return err
+				return false, err
 			}
 			i++
 		case "hold":
 			for o := range orders {
 				switch syscall.Signal(o.Signal) {
 				case unix.SIGTSTP, unix.SIGSTOP, unix.SIGTTIN, unix.SIGTTOU:
-					if err := c.Send(control.JobEvent{Kind: control.JobStopped, Signal: o.Signal}); err != nil {
-						return err
+					if err := c.Send(control.JobEvent{Kind: control.JobStopped, Signal: o.Signal, Done: o.N}); err != nil {
+						return false, err
 					}
 				case unix.SIGCONT:
-					if err := c.Send(control.JobEvent{Kind: control.JobContinued}); err != nil {
-						return err
+					if err := c.Send(control.JobEvent{Kind: control.JobContinued, Done: o.N}); err != nil {
+						return false, err
 					}
 				default:
-					return c.Send(control.JobEvent{Kind: control.JobExited, Signal: o.Signal})
+					return exited(control.JobEvent{Kind: control.JobExited, Signal: o.Signal})
 				}
 			}
-			return nil
+			return false, nil
+		case "belated": // news of a stop comes when the job has been sent a SIGCONT, and one of a continue when it has been sent a SIGSTOP
+			news := map[int]control.JobEvent{
+				int(unix.SIGCONT): {Kind: control.JobStopped, Signal: int(unix.SIGTSTP)}, int(unix.SIGSTOP): {Kind: control.JobContinued},
+			}
+			for range num(i + 1) {
+				o, ok := <-orders
+				if !ok {
+					return false, nil
+				}
+				ev := news[o.Signal]
+				ev.Done = o.N - 1
+				if err := errors.Join(c.Send(ev), c.Send(control.JobEvent{Kind: control.JobRegrouped, Group: req.Pid})); err != nil {
+					return false, err
+				}
+			}
+			i++
 		case "order":
 			select {
 			case <-orders:
 			case <-ctx.Done():
-				return nil
+				return false, nil
 			}
 		}
 	}
-	return c.Send(control.JobEvent{Kind: control.JobExited})
+	return exited(control.JobEvent{Kind: control.JobExited})
+}
+
+// count changes how many hosts there are.
+func (f *fake) count(hosts int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hosts = hosts
 }
 
 // set changes what the hosts do.

@@ -2,13 +2,17 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/proc/ghost"
 )
 
 // stat is what the supervisor needs of /proc/PID/stat.
@@ -16,6 +20,7 @@ type stat struct {
 	state byte
 	ppid  int
 	pgid  int
+	tasks int    // threads
 	start uint64 // clock ticks since boot
 }
 
@@ -45,11 +50,12 @@ func parseStat(b []byte) (stat, error) {
 	}
 	ppid, err1 := strconv.Atoi(string(f[1]))
 	pgid, err2 := strconv.Atoi(string(f[2]))
+	tasks, err4 := strconv.Atoi(string(f[17]))
 	start, err3 := strconv.ParseUint(string(f[19]), 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil {
+	if err := cmp.Or(err1, err2, err3, err4); err != nil {
 		return stat{}, fmt.Errorf("/proc/PID/stat: %w", syscall.EINVAL)
 	}
-	return stat{state: f[0][0], ppid: ppid, pgid: pgid, start: start}, nil
+	return stat{state: f[0][0], ppid: ppid, pgid: pgid, tasks: tasks, start: start}, nil
 }
 
 // leader gives the process a thread belongs to.
@@ -69,24 +75,43 @@ func leader(tid int) (int, error) {
 	return 0, syscall.ESRCH
 }
 
-// children reports whether the process has children: what it execs next could not wait for them from elsewhere.
-func children(pid int) bool {
+// children reports whether the process has children: what it execs next could not wait for them from elsewhere. single: it is known to have
+// one thread.
+func children(pid int, single bool) bool {
 	p := strconv.Itoa(pid)
+	if single {
+		return parent(p, p)
+	}
 	tasks, err := os.ReadDir("/proc/" + p + "/task")
 	if err != nil {
 		return false
 	}
 	for _, t := range tasks {
-		b, err := os.ReadFile("/proc/" + p + "/task/" + t.Name() + "/children") // empty without CONFIG_PROC_CHILDREN
-		if err == nil && len(bytes.TrimSpace(b)) > 0 {
+		if parent(p, t.Name()) {
 			return true
 		}
 	}
 	return false
 }
 
+// parent reports whether a thread has children.
+func parent(pid, tid string) bool {
+	fd, err := unix.Open("/proc/"+pid+"/task/"+tid+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0) // not there without CONFIG_PROC_CHILDREN
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var buf [16]byte // the first number is enough
+	n, err := unix.Read(fd, buf[:])
+	return err == nil && n > 0
+}
+
 // jobserver reports whether the process holds the jobserver that its MAKEFLAGS speak of: a make runs in it.
-func jobserver(pid int, open map[int]bool) bool {
+func jobserver(pid int, fds []ghost.FD) bool {
+	if !slices.ContainsFunc(fds, func(fd ghost.FD) bool { return fd.N > 2 }) { // nearly always, and an environment is long
+		return false
+	}
+	open := func(n int) bool { return slices.ContainsFunc(fds, func(fd ghost.FD) bool { return fd.N == n }) }
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
 		return false
@@ -107,7 +132,7 @@ func jobserver(pid int, open map[int]bool) bool {
 			}
 			rn, err1 := strconv.Atoi(r)
 			wn, err2 := strconv.Atoi(w)
-			if err1 == nil && err2 == nil && rn > 2 && open[rn] && open[wn] {
+			if err1 == nil && err2 == nil && rn > 2 && open(rn) && open(wn) {
 				return true
 			}
 		}

@@ -132,7 +132,7 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 		})
 	}
 	status, err := s.wait(k, signals)
-	if err == nil {
+	if err == nil && !s.ending {
 		s.awaitJobs(signals)
 	}
 	cancel()
@@ -141,6 +141,7 @@ func supervise(ctx context.Context, cfg *Config, rules *place.Rules, report Repo
 		err = serr
 	}
 	s.wg.Wait()
+	s.idle.close()
 	_ = k.counts.Close() // nobody is left who reads them
 	l.Close()
 	if d != nil {

@@ -130,6 +130,36 @@ func TestLost(t *testing.T) {
 			t.Errorf("status %#x, output %q, report %q", o.status, o.out, o.report)
 		}
 	})
+	t.Run("never begun", func(t *testing.T) {
+		o := f.run(t, []string{envRetry + "=never"}, "/bin/echo", "job", "drained", "out", "second")
+		if o.status.ExitStatus() != 0 || o.out != "second\n" {
+			t.Errorf("status %#x, output %q, report %q", o.status, o.out, o.report)
+		}
+	})
+	t.Run("never begun anywhere", func(t *testing.T) {
+		f.count(1) // host 2, which is drained
+		defer f.count(2)
+		o := f.run(t, []string{envRetry + "=never"}, "/bin/echo", "job", "drained")
+		if o.status.ExitStatus() != 0 || o.out != "job drained\n" {
+			t.Errorf("status %#x, output %q, report %q", o.status, o.out, o.report)
+		}
+	})
+	t.Run("by the only host, again and again", func(t *testing.T) {
+		set := func(hosts int, never bool) int {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.hosts, f.never = hosts, never
+			return len(f.execs)
+		}
+		before := set(1, true)
+		o := f.run(t, []string{envRetry + "=retry"}, "/bin/echo", "job", "lose")
+		if o.status.ExitStatus() != 0 || o.out != "job lose\n" {
+			t.Errorf("status %#x, output %q, report %q", o.status, o.out, o.report)
+		}
+		if n := set(2, false) - before; n != 1+lostRounds {
+			t.Errorf("it was sent %d times, want %d", n, 1+lostRounds)
+		}
+	})
 	t.Run("not of make, retry", func(t *testing.T) {
 		o := f.run(t, []string{envRetry + "=retry"}, "/bin/echo", "job", "lose")
 		if o.status.ExitStatus() != 0 || o.out != "job lose\n" {
@@ -215,5 +245,31 @@ func TestLimits(t *testing.T) {
 	out, err := exec.Command("sh", "-c", "ulimit -S -n 517; "+envRun+"="+f.path+" exec "+self+" sh -c 'ulimit -n; ulimit -n'").CombinedOutput()
 	if err != nil || string(out) != "517\n517\n" {
 		t.Errorf("%v, %q", err, out)
+	}
+}
+
+// TestExecOfAThread: it is all the same which thread of a process execs.
+func TestExecOfAThread(t *testing.T) {
+	need(t, "python3")
+	const program = `import os, sys, threading
+def become(): os.execv("/bin/echo", ["echo", "job", "exit", "3"])
+if sys.argv[1] == "child" and os.fork(): sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+if os.environ["BY"] == "thread":
+    threading.Thread(target=become).start()
+    threading.Event().wait()
+become()
+`
+	for who, remote := range map[string]int{"self": 0, "child": 1} { // what a spreader becomes is no job, and what it starts is one
+		f := newFake(t)
+		of := func(thread string) outcome {
+			return f.run(t, []string{"BY=" + thread}, "python3", "-c", program, who)
+		}
+		first, other := of("first"), of("thread")
+		if first.status != other.status || first.report != other.report {
+			t.Errorf("%s: the first thread: status %#x, %q; another: %#x, %q", who, first.status, first.report, other.status, other.report)
+		}
+		if n := strings.Count(first.report, "remote\techo job"); n != remote {
+			t.Errorf("%s: %d jobs went, want %d: %q", who, n, remote, first.report)
+		}
 	}
 }

@@ -53,25 +53,45 @@ func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
 	}()
 	groups := groupSignals{witness: &s.witness, of: map[syscall.Signal]*toAll{}}
 	failed := error(nil)
+	alone := time.NewTimer(0) // runs while a SIGCONT may have come to run alone
+	alone.Stop()
+	asked := false // the keeper has a question, and the answer is to come
+	doubt := false // it was about that SIGCONT: if there is news of CMD before the answer, CMD got it too
 	for {
 		select {
 		case <-s.ctx.Done():
 			return Status{Signal: unix.SIGKILL}, s.ctx.Err()
+		case <-alone.C:
+			switch {
+			case !isStopped(k.command):
+			case asked: // the keeper stands still
+				alone.Reset(aloneTime)
+			default:
+				asked = k.ask() == nil
+				doubt = asked
+			}
 		case n, ok := <-notes:
 			if !ok {
 				return Status{Code: 125}, errKeeper
 			}
 			switch n.Kind {
+			case sys.KeeperAnswer:
+				if doubt && isStopped(k.command) { // by what was heard of before the SIGCONT
+					_ = unix.Kill(k.command, unix.SIGCONT)
+				}
+				asked, doubt = false, false
 			case sys.KeeperFailed: // the exec; the status follows
 				failed = fmt.Errorf("%s: %w", s.cfg.Argv[0], syscall.Errno(n.Status))
 			case sys.KeeperStatus:
+				alone.Stop() // CMD is not as it was
+				doubt = false
 				w := unix.WaitStatus(n.Status)
 				switch {
 				case w.Stopped():
 					// What stopped CMD's group may have stopped us before we read this, and who continued us CMD too.
 					sys.AwaitGroupKills()
-					if st, err := readStat(k.command); err == nil && st.state == 'T' {
-						s.stopSelf(w.StopSignal())
+					if isStopped(k.command) {
+						s.stopSelf(w.StopSignal(), k.command)
 					}
 				case w.Exited(), w.Signaled():
 					return statusOf(w), failed
@@ -82,9 +102,11 @@ func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
 			switch number {
 			case unix.SIGTSTP, unix.SIGTTIN: // CMD got it too, and we stop when it has
 			case unix.SIGCONT:
-				_ = unix.Kill(k.command, unix.SIGCONT)
+				doubt = false
+				alone.Reset(aloneTime)
 			default:
 				if !groups.took(number) { // or CMD has its own
+					s.ending = s.ending || ends(number)
 					_ = unix.Kill(k.command, number) // dead: its status is on the way
 				}
 			}
@@ -92,21 +114,39 @@ func (s *supervisor) wait(k *keeper, sig *signals) (Status, error) {
 	}
 }
 
+// ends reports whether a signal asks who gets it to end.
+func ends(sig syscall.Signal) bool {
+	return sig == unix.SIGTERM || sig == unix.SIGINT || sig == unix.SIGHUP || sig == unix.SIGQUIT
+}
+
+// aloneTime is how long after a SIGCONT that run got, with no news of CMD, the keeper is asked for news. If it has none and CMD is stopped, then by a stop
+// from before the SIGCONT, which CMD did not get. Passing it on at once would undo a stop that came after it.
+const aloneTime = 50 * time.Millisecond
+
+func isStopped(pid int) bool {
+	st, err := readStat(pid)
+	return err == nil && st.state == 'T'
+}
+
 // stopTimeout bounds the wait for jobs elsewhere to stop.
 const stopTimeout = 500 * time.Millisecond
 
 // stopSelf stops run as CMD is stopped, and by the same signal, so that the shell sees its job stopped; first what the jobs elsewhere need to
-// stop is passed on. It returns when somebody continues us.
-func (s *supervisor) stopSelf(sig syscall.Signal) {
+// stop is passed on. It returns when somebody continues us, or has continued CMD before we were stopped.
+func (s *supervisor) stopSelf(sig syscall.Signal, command int) {
 	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && !s.stoppedAll(); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	s.noticeStops() // nobody can while we are stopped
-	if sig == unix.SIGSTOP || orphaned() {
-		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
-		return
+	still := func() bool {
+		sys.AwaitGroupKills() // who continues us continues CMD in the same stroke
+		return isStopped(command)
 	}
-	sys.Stop(sig)
+	if sig != unix.SIGSTOP && !orphaned() {
+		sys.Stop(sig, still)
+	} else if still() {
+		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+	}
 }
 
 // orphaned reports whether the signals of job control would not stop us: the process group is orphaned, as far as our own parent tells.

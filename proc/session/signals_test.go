@@ -155,6 +155,71 @@ func TestStopContinue(t *testing.T) {
 	}
 }
 
+// TestStopAfterContinue: a SIGCONT that came to run alone is passed on, but not to a CMD that was stopped after it, though that becomes known late.
+func TestStopAfterContinue(t *testing.T) {
+	f := newFake(t)
+	_, wait := f.start(t, 1, "sh", "-c", ": job hold")
+	pid := f.ghostPid(0)
+	keeper := parentOf(t, pid)
+	run := parentOf(t, keeper)
+	send := func(to int, sig syscall.Signal) {
+		t.Helper()
+		if err := unix.Kill(to, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stops := func(what string, to int) {
+		t.Helper()
+		eventually(t, what, func() bool { return stateOf(to) == 'T' })
+	}
+	eventually(t, "it is a ghost", func() bool { return stateOf(pid) == 'S' })
+	send(keeper, unix.SIGSTOP)
+	stops("the keeper stands still", keeper)
+	send(run, unix.SIGCONT)
+	send(pid, unix.SIGSTOP)
+	time.Sleep(4 * aloneTime) // for what is not to come
+	if got := stateOf(pid); got != 'T' {
+		t.Errorf("CMD is in state %c: an older SIGCONT has undone its stop", got)
+	}
+	send(keeper, unix.SIGCONT)
+	stops("run stops with CMD", run)
+	send(run, unix.SIGCONT)
+	eventually(t, "CMD goes on", func() bool { return stateOf(pid) == 'S' })
+	send(pid, unix.SIGTERM)
+	if st := wait(); st.Signal() != unix.SIGTERM {
+		t.Errorf("status %#x", st)
+	}
+}
+
+// TestBelatedNews: what a job did before it got a signal does nothing to a ghost that has got it.
+func TestBelatedNews(t *testing.T) {
+	need(t, "python3")
+	f := newFake(t)
+	f.start(t, 1, "python3", "-c", "import subprocess; subprocess.run(['/bin/echo', 'job', 'belated', '3', 'hold'])")
+	pid := f.ghostPid(0)
+	send := func(sig syscall.Signal) {
+		t.Helper()
+		if err := unix.Kill(pid, sig); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the job is told", func() bool { o := f.ordered(); return len(o) > 0 && o[len(o)-1] == int(sig) })
+	}
+	leads := func() bool { st, err := readStat(pid); return err == nil && st.pgid == pid }
+	send(unix.SIGCONT)
+	eventually(t, "it goes on after the news of a stop", func() bool { return leads() && stateOf(pid) == 'S' })
+	send(unix.SIGSTOP)
+	time.Sleep(100 * time.Millisecond) // for the news of a continue
+	if got := stateOf(pid); got != 'T' {
+		t.Fatalf("state %c: the news of a continue has continued it", got)
+	}
+	send(unix.SIGCONT)
+	eventually(t, "it goes on", func() bool { return stateOf(pid) == 'S' })
+	time.Sleep(100 * time.Millisecond) // for the news of a stop
+	if got := stateOf(pid); got != 'S' {
+		t.Fatalf("state %c: the news of a stop has stopped it", got)
+	}
+}
+
 // TestKeeperEndsWithSignalsPending: the keeper ends with its run, also when it is stopped and has got a signal.
 func TestKeeperEndsWithSignalsPending(t *testing.T) {
 	f := newFake(t)
@@ -229,6 +294,29 @@ func TestKillRun(t *testing.T) {
 			t.Logf("%d processes gone in %v", len(tree), time.Since(began))
 			wait()
 		})
+	}
+}
+
+// TestTermEndsAll: run was asked to end, and CMD has ended of that: what CMD leaves behind, as make does its sub-make, is not waited for.
+func TestTermEndsAll(t *testing.T) {
+	need(t, "make")
+	dir := t.TempDir()
+	mk := "all:\n\t@cd . && $(MAKE) sub\nsub:\n\t@/bin/echo job hold\n.PHONY: all sub\n"
+	if err := os.WriteFile(filepath.Join(dir, "Makefile"), []byte(mk), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := newFake(t)
+	f.set(false, "job")
+	cmd, wait := f.start(t, 1, "make", "-C", dir)
+	tree := descendants(cmd.Process.Pid)
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if st := wait(); st.Signal() != unix.SIGTERM {
+		t.Errorf("status %#x", st)
+	}
+	if slices.ContainsFunc(tree, func(p int) bool { s := stateOf(p); return s != 0 && s != 'Z' }) {
+		t.Error("something lives")
 	}
 }
 

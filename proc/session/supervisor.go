@@ -21,11 +21,13 @@ type supervisor struct {
 	rules   *place.Rules
 	report  Reporter
 	daemon  *daemon         // nil with Config.Local
+	idle    idle            // connections to it that have no job
 	ctx     context.Context // the session's life
 	self    int
 	keeper  int // its pid, and CMD's
 	command int
 	witness witness
+	ending  bool            // run alone was asked to end: nobody waits for what CMD leaves. Supervise's alone
 	open    sys.OpenFiles   // descriptors of jobs that may have to come back
 	gate    *intercept.Gate // nil where there is none; told of every change to the maps below, under mu
 	jobs    atomic.Uint64
@@ -50,7 +52,7 @@ type spreader struct {
 func newSupervisor(ctx context.Context, cfg *Config, rules *place.Rules, report Reporter, d *daemon) *supervisor {
 	return &supervisor{
 		cfg: cfg, rules: rules, report: report, daemon: d, ctx: ctx, self: os.Getpid(),
-		spreaders: map[int]*spreader{}, joining: map[int]*spreader{}, locals: map[int]*os.File{}, ghosts: map[int]*remoteJob{}, taken: map[int]<-chan struct{}{},
+		idle: idle{path: cfg.ControlPath}, spreaders: map[int]*spreader{}, joining: map[int]*spreader{}, locals: map[int]*os.File{}, ghosts: map[int]*remoteJob{}, taken: map[int]<-chan struct{}{},
 	}
 }
 
@@ -169,7 +171,7 @@ func (s *supervisor) watchStops() {
 
 func (s *supervisor) noticeStops() {
 	for _, j := range s.allGhosts() {
-		if st, err := readStat(j.pid); err == nil && st.state == 'T' {
+		if isStopped(j.pid) {
 			j.stopNative()
 		}
 	}

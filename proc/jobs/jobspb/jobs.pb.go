@@ -11,6 +11,7 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
 	sync "sync"
+	unsafe "unsafe"
 )
 
 const (
@@ -512,6 +513,8 @@ type Order struct {
 	Ppid          uint32                 `protobuf:"varint,8,opt,name=ppid,proto3" json:"ppid,omitempty"`                               // not 0: no signal, but another parent at home
 	N             uint64                 `protobuf:"varint,9,opt,name=n,proto3" json:"n,omitempty"`                                     // the orders of a session to a job are numbered from 1; 0: one of its home's own
 	Step          Order_Step             `protobuf:"varint,10,opt,name=step,proto3,enum=onehost.jobs.Order_Step" json:"step,omitempty"` // not 0: this instead of a signal
+	Sender        uint32                 `protobuf:"varint,11,opt,name=sender,proto3" json:"sender,omitempty"`                          // si_pid of a queued signal
+	SenderUid     uint32                 `protobuf:"varint,12,opt,name=sender_uid,json=senderUid,proto3" json:"sender_uid,omitempty"`   // its si_uid
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -616,6 +619,20 @@ func (x *Order) GetStep() Order_Step {
 	return Order_NOTHING
 }
 
+func (x *Order) GetSender() uint32 {
+	if x != nil {
+		return x.Sender
+	}
+	return 0
+}
+
+func (x *Order) GetSenderUid() uint32 {
+	if x != nil {
+		return x.SenderUid
+	}
+	return 0
+}
+
 // Event goes from the helper to the home.
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -630,7 +647,7 @@ type Event struct {
 	Pgid          uint32                 `protobuf:"varint,9,opt,name=pgid,proto3" json:"pgid,omitempty"`                   // of REGROUPED
 	Session       bool                   `protobuf:"varint,10,opt,name=session,proto3" json:"session,omitempty"`            // of REGROUPED: by setsid
 	Image         []byte                 `protobuf:"bytes,11,opt,name=image,proto3" json:"image,omitempty"`                 // of RESUMED: the Exec
-	Done          uint64                 `protobuf:"varint,12,opt,name=done,proto3" json:"done,omitempty"`                  // of RESUMED: the number of the last order that was carried out
+	Done          uint64                 `protobuf:"varint,12,opt,name=done,proto3" json:"done,omitempty"`                  // of RESUMED: the number of the last order that was carried out; of STOPPED and CONTINUED: of the last signal before that
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -854,7 +871,7 @@ const file_jobs_proto_rawDesc = "" +
 	"\x06Rlimit\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\rR\bresource\x12\x10\n" +
 	"\x03cur\x18\x02 \x01(\x06R\x03cur\x12\x10\n" +
-	"\x03max\x18\x03 \x01(\x06R\x03max\"\x98\x02\n" +
+	"\x03max\x18\x03 \x01(\x06R\x03max\"\xcf\x02\n" +
 	"\x05Order\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\x05R\x06signal\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x14\n" +
@@ -866,7 +883,10 @@ const file_jobs_proto_rawDesc = "" +
 	"\x04ppid\x18\b \x01(\rR\x04ppid\x12\f\n" +
 	"\x01n\x18\t \x01(\x04R\x01n\x12,\n" +
 	"\x04step\x18\n" +
-	" \x01(\x0e2\x18.onehost.jobs.Order.StepR\x04step\"(\n" +
+	" \x01(\x0e2\x18.onehost.jobs.Order.StepR\x04step\x12\x16\n" +
+	"\x06sender\x18\v \x01(\rR\x06sender\x12\x1d\n" +
+	"\n" +
+	"sender_uid\x18\f \x01(\rR\tsenderUid\"(\n" +
 	"\x04Step\x12\v\n" +
 	"\aNOTHING\x10\x00\x12\n" +
 	"\n" +
@@ -908,7 +928,7 @@ var (
 
 func file_jobs_proto_rawDescGZIP() []byte {
 	file_jobs_proto_rawDescOnce.Do(func() {
-		file_jobs_proto_rawDescData = protoimpl.X.CompressGZIP([]byte(file_jobs_proto_rawDesc))
+		file_jobs_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_jobs_proto_rawDesc), len(file_jobs_proto_rawDesc)))
 	})
 	return file_jobs_proto_rawDescData
 }
@@ -946,7 +966,7 @@ func file_jobs_proto_init() {
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: []byte(file_jobs_proto_rawDesc),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jobs_proto_rawDesc), len(file_jobs_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   6,
 			NumExtensions: 0,
