@@ -134,6 +134,28 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestCrashAgain: a voter that crashes as soon as it is back is found, each time: while it is made a voter again, the others can still agree.
+func TestCrashAgain(t *testing.T) {
+	c := cluster(t, 3)
+	h1, h2 := c.Host("h1"), c.Host("h2")
+	state := func() string { return hosts(t, h1)["h2"].State }
+	eventually(t, 20*time.Second, "three voters", func() bool {
+		all := hosts(t, h1)
+		return all["h1"].Voter && all["h2"].Voter && all["h3"].Voter
+	})
+	for range 5 {
+		if err := h2.Kill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 5*time.Second, "h2 to have failed", func() bool { return state() == "failed" })
+		if err := h2.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 5*time.Second, "h2 to be back", func() bool { return state() == "alive" })
+		time.Sleep(rand.N(500 * time.Millisecond)) //nolint:gosec // any moment will do
+	}
+}
+
 // TestTrouble does to a helper, and to the daemon at home, what is less than a crash.
 func TestTrouble(t *testing.T) {
 	c := cluster(t, 3)

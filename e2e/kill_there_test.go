@@ -19,7 +19,7 @@ nice: ; @renice -n 7 -p $$(cat catcher) >/dev/null && echo reniced
 limit: ; @prlimit --nofile=77:88 -p $$(cat catcher) && echo limited
 init: ; @kill -0 1 && echo there
 foreign: ; @kill -0 $$((5 << 16 | 7)) || echo none
-away: ; @test $$(cat /proc/1/comm) = exe && echo away
+away: ; @test $$(cat /proc/1/comm) = onehost-nest && echo away
 M
 cat > catcher.sh <<'S'
 trap 'echo got USR1 >> catched' USR1
@@ -66,7 +66,7 @@ def count(*a):
 def all_have(n):
 	while not all(os.path.exists('%s.%d' % (m, n)) for m in os.environ['members'].split()): time.sleep(0.02)
 signal.signal(signal.SIGURG, count)
-print(name, 'is', os.getpid(), open('/proc/1/comm').read().strip() == 'exe', flush=True)
+print(name, 'is', os.getpid(), open('/proc/1/comm').read().strip() == 'onehost-nest', flush=True)
 if name == 'kills':
 	while not os.path.exists('begin'): time.sleep(0.02)
 	os.kill(0, signal.SIGURG)

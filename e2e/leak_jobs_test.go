@@ -13,10 +13,11 @@ import (
 	"github.com/onehost/onehost/split"
 )
 
-// holdings says what a host's daemon and nest hold: descriptors, processes, mounts, name spaces, cgroups. Lines that are only sometimes
+// holdings says what a host's daemon, carriers and nests hold: descriptors, processes, mounts, name spaces, cgroups. Lines that are only sometimes
 // there in a quiet host must not be in it.
 const holdings = `d=$(pgrep -x onehostd)
 echo "descriptors $(ls /proc/$d/fd | wc -l)"
+for n in $(pgrep -x onehost-carrier); do echo "carrier's descriptors $(ls /proc/$n/fd | wc -l)"; done
 for n in $(pgrep -x onehost-nest); do echo "nest's descriptors $(ls /proc/$n/fd | wc -l)"; echo "nest's mounts $(wc -l < /proc/$n/mountinfo)"; done
 echo "mounts $(wc -l < /proc/$d/mountinfo)"
 echo "processes" $(ps -eo comm= | grep -vx -e ps -e bash -e grep -e sort | sort)
@@ -71,9 +72,9 @@ M`)
 			break
 		}
 	}
-	// The daemons' goroutines are in the trace of SIGQUIT.
+	// The goroutines of daemons and carriers are in the traces of SIGQUIT.
 	for _, h := range c.Hosts() {
-		trace := job{host: h}.must(t, `pkill -QUIT -x onehostd; await '! pgrep -x onehostd >/dev/null'; sed -n '/^SIGQUIT/,$p' /var/log/onehostd.log`)
+		trace := job{host: h}.must(t, `pkill -QUIT -x 'onehostd|onehost-carrier'; await '! pgrep -x "onehostd|onehost-carrier" >/dev/null'; sed -n '/^SIGQUIT/,$p' /var/log/onehostd.log`)
 		for g := range strings.SplitSeq(trace, "\n\n") {
 			for _, of := range []string{"/proc/jobs.(*Helper).run", "/proc/jobs.(*Home).", "/onehost/dev.", "/proc/jobs.(*Broker)."} {
 				if strings.HasPrefix(g, "goroutine ") && strings.Contains(g, of) {
@@ -92,10 +93,10 @@ func table(m map[string][]string) string {
 	return b.String()
 }
 
-// ofDaemon lists all that a daemon of the host has made and a stopped one must not leave.
-const ofDaemon = `pgrep -l onehostd; pgrep -l onehost-nest; grep -e 'fuse[. ]' -e onehost/home /proc/self/mountinfo; find /sys/fs/cgroup -name 'onehost-nest-*'; ls -d /run/onehost/control.sock /run/onehost/home/* 2>/dev/null; true`
+// ofDaemon lists all that a daemon of the host has made and that must not stay when it does not come back.
+const ofDaemon = `pgrep -l onehostd; pgrep -l onehost-carrier; pgrep -l onehost-nest; grep -e 'fuse[. ]' -e onehost/home /proc/self/mountinfo; find /sys/fs/cgroup -name 'onehost-nest-*'; ls -d /run/onehost/control.sock /run/onehost/home/* /run/onehost/carrier 2>/dev/null; true`
 
-// TestStoppedDaemonLeavesNothing: SIGTERM ends all the daemon has made; after SIGKILL the next daemon does.
+// TestStoppedDaemonLeavesNothing: all that a daemon has made ends soon after it, if no other one takes it on.
 func TestStoppedDaemonLeavesNothing(t *testing.T) {
 	c := cluster(t, 3)
 	j := job{host: c.Hosts()[0], dir: "/root"}
@@ -112,6 +113,7 @@ func TestStoppedDaemonLeavesNothing(t *testing.T) {
 	cmd := build()
 	h2.must(t, "pkill -KILL -x onehostd")
 	gone(t, 2*time.Second, func(p process) bool { return p.host == "h2" })
+	nothingCarried(t, h2.host, 5*time.Second)
 	_ = cmd.Signal(unix.SIGTERM)
 	_ = cmd.Wait()
 	h2.must(t, "setsid "+command+" </dev/null >>/var/log/onehostd.log 2>&1 &")
@@ -124,6 +126,7 @@ func TestStoppedDaemonLeavesNothing(t *testing.T) {
 	}
 	h2.must(t, "pkill -TERM -x onehostd; for i in $(seq 500); do pgrep -x onehostd >/dev/null || exit 0; sleep 0.02; done; exit 1")
 	gone(t, 2*time.Second, func(p process) bool { return p.host == "h2" })
+	nothingCarried(t, h2.host, 5*time.Second)
 	if left := h2.must(t, ofDaemon); left != "" {
 		t.Errorf("left:\n%s", left)
 	}

@@ -47,6 +47,8 @@ func TestTerminalOn(t *testing.T) {
 	x.typed("clear; stty size")
 	x.see("the new size", has("20 90\n"))
 	x.tmux("resize-window", "-x", "100", "-y", "24")
+	x.typed("clear; until stty size | grep '24 100'; do sleep 0.05; done") // tmux takes its time for a second one
+	x.see("the size of before", has("24 100\n"))
 
 	// Programs that have the screen to themselves.
 	x.typed("clear; less numbers")
@@ -54,7 +56,7 @@ func TestTerminalOn(t *testing.T) {
 	x.key("G")
 	x.see("the last", has("\n1000\n"))
 	x.key("q")
-	x.typed("clear; vim -u NONE new.txt")
+	x.typed("clear; vim -u NONE --cmd 'set laststatus=2' new.txt") // its word of a new file is lost when it draws all again
 	x.see("an empty file", has("\n~\n", "new.txt"))
 	x.key("i")
 	x.typed("typed on h1")

@@ -187,7 +187,9 @@ func TestPs(t *testing.T) {
 		if took := time.Since(begin); took > 2500*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
-		if r.status != 1 || r.err != "onehost: ps: h3: no answer within 1.8s\n" || !strings.Contains(r.out, "sleep 1003\n") || strings.Contains(r.out, "h3 ") {
+		// On a slow machine it may be given up meanwhile.
+		const silent, dead = "onehost: ps: h3: no answer within 1.8s\n", "onehost: ps: h3: it is not alive\n"
+		if r.status != 1 || r.err != silent && r.err != dead || !strings.Contains(r.out, "sleep 1003\n") || strings.Contains(r.out, "h3 ") {
 			t.Errorf("%v", r)
 		}
 		if err := h3.Thaw(t.Context()); err != nil {

@@ -29,6 +29,7 @@ while :; do
 	case $line in
 	exit) echo "after $n"; exit 7;;
 	flood) seq 200000;;
+	mounts) cat /proc/1/comm /proc/self/mountinfo >/home/talk/mounts.$n;;
 	esac
 	(sleep 0.01; echo "$n $line" >>/home/talk/log) &
 	wait $!
@@ -39,10 +40,13 @@ echo "end of file"
 
 // conversation is a run with a talker elsewhere.
 type conversation struct {
-	t   *testing.T
-	cmd *split.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
+	t    *testing.T
+	home job
+	cmd  *split.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	n    int             // lines said
+	log  strings.Builder // what the talker's file should have
 }
 
 func converse(t *testing.T, h *split.Host, to names.HostName) *conversation {
@@ -68,7 +72,7 @@ func converse(t *testing.T, h *split.Host, to names.HostName) *conversation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &conversation{t, cmd, in, bufio.NewReader(out)}
+	c := &conversation{t: t, home: job{host: h}, cmd: cmd, in: in, out: bufio.NewReader(out)}
 	c.hear("here")
 	return c
 }
@@ -88,6 +92,67 @@ func (c *conversation) hear(want string) {
 	}
 }
 
+// speak says a line and hears it answered, by a child that notes it in the file.
+func (c *conversation) speak(line string) {
+	c.t.Helper()
+	c.n++
+	c.say(line)
+	c.hear(fmt.Sprintf("%d %s", c.n, line))
+	fmt.Fprintf(&c.log, "%d %s\n", c.n, line)
+}
+
+// outlives talks while a daemon is killed and started again, between lines, at any moment and in the midst of much output. What is mounted
+// for the job has to stay.
+func (c *conversation) outlives(restart func()) {
+	c.t.Helper()
+	mounts := func() string {
+		c.t.Helper()
+		c.speak("mounts")
+		return c.file("mounts." + strconv.Itoa(c.n))
+	}
+	before := mounts()
+	restart()
+	c.speak("after")
+	for i := range 5 {
+		time.Sleep(time.Duration(rand.N(1500)) * time.Millisecond) //nolint:gosec // any moment will do
+		restart()
+		c.speak("again " + strconv.Itoa(i))
+	}
+	if after := mounts(); before != after || !strings.HasPrefix(after, "onehost-nest\n") {
+		c.t.Errorf("what is mounted for the job was\n%s\nand is\n%s", before, after)
+	}
+	c.n++
+	c.say("flood")
+	for i := 1; i <= 200000; i++ {
+		if i == 20000 || i == 120000 {
+			restart()
+		}
+		c.hear(strconv.Itoa(i))
+	}
+	c.hear(fmt.Sprintf("%d flood", c.n))
+	fmt.Fprintf(&c.log, "%d flood\n", c.n)
+}
+
+func (c *conversation) file(name string) string {
+	c.t.Helper()
+	return c.home.must(c.t, "cat /home/talk/"+name)
+}
+
+// ends checks the file, and how the talker ends after one more restart.
+func (c *conversation) ends(restart func()) {
+	c.t.Helper()
+	if got := c.file("log"); got != c.log.String() {
+		c.t.Errorf("the file: %q, want %q", got, c.log.String())
+	}
+	restart()
+	c.say("exit")
+	c.hear(fmt.Sprintf("after %d", c.n+1))
+	var ended *split.ExitError
+	if err := c.cmd.Wait(); !errors.As(err, &ended) || ended.Code != 7 {
+		c.t.Errorf("it ended with %v; want status 7", err)
+	}
+}
+
 // TestHomeDaemonIsStartedAgain: a job elsewhere, with its input, output, files, children and signals, goes on when the daemon of its home
 // is killed and started again, any number of times.
 func TestHomeDaemonIsStartedAgain(t *testing.T) {
@@ -96,41 +161,9 @@ func TestHomeDaemonIsStartedAgain(t *testing.T) {
 	j := job{host: h1}
 	j.must(t, "mkdir -p /home/talk && : >/home/talk/log")
 	usable(t, j, "h2")
-	restart := func() {
-		t.Helper()
-		if err := h1.Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	restart := restartOf(t, h1, c.Host("h2"))
 	talk := converse(t, h1, "h2")
-	n := 0
-	var log strings.Builder
-	speak := func(line string) {
-		t.Helper()
-		n++
-		talk.say(line)
-		talk.hear(fmt.Sprintf("%d %s", n, line))
-		fmt.Fprintf(&log, "%d %s\n", n, line)
-	}
-	speak("before")
-	restart()
-	speak("after")
-	for i := range 5 {
-		time.Sleep(time.Duration(rand.N(1500)) * time.Millisecond) //nolint:gosec // any moment will do
-		restart()
-		speak("again " + strconv.Itoa(i))
-	}
-	// In the midst of much output.
-	n++
-	talk.say("flood")
-	for i := 1; i <= 200000; i++ {
-		if i == 20000 || i == 120000 {
-			restart()
-		}
-		talk.hear(strconv.Itoa(i))
-	}
-	talk.hear(fmt.Sprintf("%d flood", n))
-	fmt.Fprintf(&log, "%d flood\n", n)
+	talk.outlives(restart)
 	pid := ghost(t, j)
 	restart()
 	eventually(t, 5*time.Second, "where finds it again", func() bool {
@@ -142,16 +175,7 @@ func TestHomeDaemonIsStartedAgain(t *testing.T) {
 	}
 	j.must(t, "onehost kill -USR1 "+pid)
 	talk.hear("usr1")
-	if got := j.must(t, "cat /home/talk/log"); got != log.String() {
-		t.Errorf("the file: %q, want %q", got, log.String())
-	}
-	restart()
-	talk.say("exit")
-	talk.hear(fmt.Sprintf("after %d", n+1))
-	var ended *split.ExitError
-	if err := talk.cmd.Wait(); !errors.As(err, &ended) || ended.Code != 7 {
-		t.Errorf("it ended with %v; want status 7", err)
-	}
+	talk.ends(restart)
 	noJobLeft(t, c)
 }
 
@@ -277,7 +301,9 @@ func TestDaemonIsUpgraded(t *testing.T) {
 	j.must(t, "mkdir -p /home/talk && : >/home/talk/log")
 	usable(t, j, "h2")
 	talk := converse(t, h1, "h2")
+	back := backOf(t, h1, c.Host("h2"))
 	for i := 1; i < 6; i++ {
+		back()
 		talk.say("hello")
 		talk.hear(fmt.Sprintf("%d hello", i))
 		begin := time.Now()

@@ -36,7 +36,7 @@ os.kill(os.getpid(), $n)" 2>/dev/null; echo $n $?; done 2>/dev/null`},
 	{name: "ignored closed pipe", script: `$run $py -c 'import os
 try:
     while True: os.write(1, b"x" * 4096)
-except OSError as e: os.write(2, b"%d\n" % e.errno)' 2>&1 >/dev/full; { $run sh -c "trap '' PIPE; yes 2>/dev/null; echo \$? >&2" | head -n 1; } 2>&1`},
+except OSError as e: os.write(2, b"%d\n" % e.errno)' 2>&1 >/dev/full; { $run sh -c "trap '' PIPE; yes 2>/dev/null; echo \$? >&2" | head -n 1; } 2>status; cat status`},
 	{name: "a hundred megabytes", script: `$run head -c 100000000 /dev/zero > f; wc -c < f; $run cat f | wc -c; $run wc -c < f; $run sh -c 'head -c 30000000 /dev/zero; echo end' >> f; wc -c < f; rm f`},
 	{name: "daemons", script: `$run sh -c 'setsid sleep 0.3 >/dev/null 2>&1 < /dev/null & exit 4'; echo $?; $run sh -c '(setsid sleep 10 >/dev/null 2>&1 &); echo soon'; $run $py -c 'import os, time; p = os.fork(); [time.sleep(0.01) for _ in iter(lambda: p > 0 and not os.path.exists("deep"), False)]; p and os._exit(5); os.setsid(); os.fork() and os._exit(0); os.closerange(0, 3); open("deep", "w").close()'; echo $?; sleep 0.3; ls`},
 	{name: "nohup", script: `$run nohup sh -c 'echo out; grep SigIgn /proc/self/status' 2>/dev/null; nohup $run sh -c 'grep SigIgn /proc/self/status' 2>/dev/null | cat`},

@@ -25,7 +25,7 @@ P
 printf 'all: ; @exec python3 self.py $(how) $$PPID\n' > self.mk`)
 	const there = `rm -f over over2 out; touch out; onehost run -q $flags bash -c "make -s -f self.mk how=$how; until test -e over2; do sleep 0.05; done" > out 2>&1 & run=$!
 await "grep -q '^pid .* .* .* .* .' out" out; set -- $(sed -n 's/^pid //p' out)
-read -r _ _ _ ppid pgid sid _ < /proc/$1/stat; echo "$2 $3 $4"; echo "$ppid $pgid $sid"; [ $3 = $1 ] && echo leads; [ $4 = $1 ] && echo session; [ $5 = exe ] && echo away; `
+read -r _ _ _ ppid pgid sid _ < /proc/$1/stat; echo "$2 $3 $4"; echo "$ppid $pgid $sid"; [ $3 = $1 ] && echo leads; [ $4 = $1 ] && echo session; [ $5 = onehost-nest ] && echo away; `
 	for _, x := range []struct{ how, want string }{{"plain", ""}, {"setpgid", "leads "}, {"setsid", "leads session "}} {
 		for _, flags := range []string{"--no-local", "--local"} {
 			want := x.want

@@ -62,7 +62,7 @@ func processes(t *testing.T) []process {
 		}
 		argv := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
 		switch filepath.Base(argv[0]) {
-		case "onehost-split-init", "onehost-split-tty", "onehost-nest", "onehostd":
+		case "onehost-split-init", "onehost-split-tty", "onehost-nest", "onehost-carrier", "onehostd":
 			continue
 		}
 		all = append(all, process{pid: filepath.Base(dir), host: host, state: words[0], argv: argv})

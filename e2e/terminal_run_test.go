@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -143,13 +144,13 @@ func TestScreen(t *testing.T) {
 	if s := x.screen(false); strings.Contains(s, " done, ") {
 		t.Errorf("the live line was left:\n%s", s)
 	}
-	for _, quiet := range []string{"onehost run -q make -j6", "NO_COLOR=1 onehost run make -j6", "onehost run make -j6 2>&1 | cat"} {
-		x.typed("clear; make clean >/dev/null; " + quiet + " ; echo over")
+	for i, quiet := range []string{"onehost run -q make -j6", "NO_COLOR=1 onehost run make -j6", "onehost run make -j6 2>&1 | cat"} {
+		x.typed("clear; make clean >/dev/null; " + quiet + " ; echo over " + strconv.Itoa(i))
 		x.see(quiet, func(s string) bool {
 			if live(s) {
 				t.Fatalf("%s: a live line:\n%s", quiet, s)
 			}
-			return strings.HasSuffix(s, "over\n@")
+			return strings.HasSuffix(s, "\nover "+strconv.Itoa(i)+"\n@")
 		})
 		if s := x.screen(false); strings.Contains(s, " jobs: ") == strings.Contains(quiet, "-q") {
 			t.Errorf("%s: the summary:\n%s", quiet, s)

@@ -26,7 +26,13 @@ if [ -z "$found" ]; then
     {
         # One repository of several may be out of reach or have no sources: what matters is whether the package is found.
         apt-get "${options[@]}" update </dev/null || true
-        (cd "$cache/sources" && apt-get "${options[@]}" source --download-only "$package" </dev/null)
+        # The newest version may be listed and not be there: mirrors are not always whole.
+        got=
+        for version in $(apt-cache "${options[@]}" showsrc --only-source "$package" | sed -n 's/^Version: //p' | sort -Vru); do
+            (cd "$cache/sources" && apt-get "${options[@]}" source --download-only "$package=$version" </dev/null) && got=$version && break
+            find "$cache/sources" -maxdepth 1 -name "${package}_*" -newer "$apt/parts" -delete # parts of what could not be had
+        done
+        [ -n "$got" ]
     } >"$apt/log" 2>&1 || { cat "$apt/log" >&2; exit 1; }
     found=$(tarball)
 fi

@@ -26,12 +26,12 @@ run() { go test -v -count=1 "$@" 2>&1 | tee -a "$log" | scripts/brief.awk || sta
 
 outside=$(go list ./... | grep -E '/(e2e|split)(/|$)' || true)
 # shellcheck disable=SC2046,SC2086 # words are wanted
-run -race -timeout 10m $(go list ./... | grep -vE '/(e2e|split)(/|$)')
+run -race -timeout 30m $(go list ./... | grep -vE '/(e2e|split)(/|$)')
 # What a nest needs of a program that has nothing around it, and more hosts than the race detector has time for.
-CGO_ENABLED=0 run -timeout 5m ./member ./proc/nest
+CGO_ENABLED=0 run -timeout 20m ./member ./proc/nest
 if [ -n "$outside" ]; then
     # shellcheck disable=SC2086
-    run -p 1 -timeout 12m $outside
+    run -p 1 -timeout 40m $outside
 fi
 scripts/skips.awk "$log" || status=1
 exit $status

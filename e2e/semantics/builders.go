@@ -15,7 +15,7 @@ printf 'all: bad\nbad: ; @/usr/bin/python3 -S -c "import os; os.kill(os.getpid()
 printf 'all: a b c\na c: ; @/usr/bin/python3 -S -c "print(\\"$@\\")"\nb: ; @/usr/bin/python3 -S -c "import sys; sys.exit(3)"\n' > Makefile
 `, "sh", "-c", "make -k -j1 2>&1; echo $?; make -i -j1 2>&1; echo $?"),
 	"make/is interrupted": command(`
-printf 'all: a b\n%%: ; @: > $@; exec sleep 100\n.PHONY: all\n' > Makefile
+printf 'all: a b\n%%: ; @: > $@; exec /usr/bin/perl -e "sleep 100"\n.PHONY: all\n' > Makefile
 printf '. $SEM_LIB/sem.sh\nset -m; make -s -j2 2>/dev/null & p=$!; until_ "test -e a -a -e b"; kill -INT -- -$p; wait $p; case $? in 2|130) echo interrupted ;; *) echo $? ;; esac; ls a b 2>/dev/null\n' > it.sh
 `, "bash", "-c", "trap - INT; . ./it.sh 2>/dev/null"), // 2: the signal came within its own wait; natively too, on a busy machine
 	"make/sub-makes and the jobserver": command(`

@@ -76,7 +76,7 @@ var interpreters = map[string]string{"python3": "/usr/bin/python3", "bash": "/bi
 // rules lets the cases go elsewhere whatever commands they are made of; the built-in rules keep many at home.
 func rules() string {
 	var text strings.Builder
-	text.WriteString("go kill setsid setpriv nice taskset chrt ionice prlimit find timeout tmux\nstay tool mkfifo sed sleep ls wc sort seq tr grep rm\nspread")
+	text.WriteString("go case.sh kill setsid setpriv nice taskset chrt ionice prlimit find timeout tmux\nstay tool mkfifo sed sleep ls wc sort seq tr grep rm\nspread")
 	for _, name := range slices.Sorted(maps.Keys(interpreters)) {
 		text.WriteString(" " + spreadPrefix + name)
 	}

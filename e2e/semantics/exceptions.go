@@ -30,9 +30,8 @@ var Exceptions = map[string]string{
 	"limit/RLIMIT_FSIZE of an inherited file": "RLIMIT_FSIZE does not bound writes to an inherited file, which are done by the home",
 
 	// Files.
-	"exec/directory": "a directory that is renamed at home keeps its old name for getcwd of the processes elsewhere that are in it",
-	"exec/directory that is removed while it runs": "a removed directory gives ESTALE instead of ENOENT to the processes elsewhere that are in it, and getcwd still gives its name",
-	"python/multiprocessing of a spreader":         "POSIX shared memory and semaphores (/dev/shm) are each host's own: sem_open gives ENOENT",
+	"exec/directory":                       "a directory that is renamed at home keeps its old name for getcwd of the processes elsewhere that are in it",
+	"python/multiprocessing of a spreader": "POSIX shared memory and semaphores (/dev/shm) are each host's own: sem_open gives ENOENT",
 
 	// Hosts differ.
 	"sched/affinity inherited": "CPU numbers are each host's own: a process that begins elsewhere may use all of them",
@@ -47,7 +46,7 @@ var Exceptions = map[string]string{
 	"family/PPid in /proc":     "/proc there shows the parent, group and session that the kernel of the nest knows; getppid and its like are right",
 	"memory/own /proc":         "/proc there shows the parent, group and session that the kernel of the nest knows; getppid and its like are right",
 	"group/setsid(1)":          "/proc there shows the parent, group and session that the kernel of the nest knows; getppid and its like are right",
-	"signal/codes and senders": "si_pid of a signal from another host is not that of its sender",
+	"signal/codes and senders": "si_pid of a signal that kill sends from another host is not that of its sender",
 }
 
 // AtHome are the cases of which no process can go elsewhere, and why. One that goes after all fails the suite.

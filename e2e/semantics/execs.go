@@ -122,7 +122,7 @@ os.mkdir("gone"); fd = os.open("gone", os.O_RDONLY); os.chdir("gone"); os.rmdir(
 p = subprocess.run(["/bin/sh", "-c", "ls; echo x > f; echo $?; cd ..; echo $?"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL); say(p.stdout, p.returncode)
 `),
 	"exec/directory that is removed while it runs": python(Parent, `
-os.mkdir("gone"); k = ready("say('ready'); sys.stdin.readline(); tries('getcwd', os.getcwd); tries('create', open, 'f', 'w'); say(os.listdir('.'))", cwd="gone"); os.rmdir("gone"); k.tell(); say(k.line(), k.line(), k.line(), k.wait())
+os.mkdir("gone"); k = ready("say('ready'); sys.stdin.readline(); until(lambda: not os.path.lexists('../gone')); tries('getcwd', os.getcwd); tries('create', open, 'f', 'w'); say(os.listdir('.'))", cwd="gone"); os.rmdir("gone"); k.tell(); say(k.line(), k.line(), k.line(), k.wait())
 `),
 	"exec/O_CLOEXEC": python(Parent, `
 a = os.open("/etc/passwd", os.O_RDONLY); b = os.open("/etc/passwd", os.O_RDONLY); os.set_inheritable(b, True); fcntl.fcntl(b, fcntl.F_SETFD, 0)

@@ -26,12 +26,14 @@ import (
 //go:embed lib
 var lib embed.FS
 
-// Environment of a run by hand: only cases whose names match the first; what each case says in every mode; how often each is run in every mode; a name of the
-// split, so that several runs do not meet.
+// Environment of a run by hand: only cases whose names match the first; what each case says in every mode; how often each is run in every mode; whether
+// hosts are frozen now and then in a session (what differs then may be late, or an exception that is not seen, but not wrong); a name of the split, so that
+// several runs do not meet.
 const (
 	onlyEnv   = "SEMANTICS_ONLY"
 	showEnv   = "SEMANTICS_SHOW"
 	timesEnv  = "SEMANTICS_TIMES"
+	freezeEnv = "SEMANTICS_FREEZE"
 	prefixEnv = "ONEHOST_E2E_PREFIX"
 )
 
@@ -48,15 +50,8 @@ func TestMain(m *testing.M) {
 // TestSemantics runs every case natively, in a session that keeps everything at home and in one that sends everything away, and
 // compares what they say.
 func TestSemantics(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("hosts on this machine need root")
-	}
-	for _, need := range []string{"gcc", "make", "parallel", "tmux", "perl", "setpriv", "script", "python3"} {
-		if _, err := exec.LookPath(need); err != nil {
-			t.Skipf("the cases need %s: scripts/packages.sh installs it", need)
-		}
-	}
-	home := hosts(t)
+	c := hosts(t)
+	home := c.Host("h1")
 	only, err := regexp.Compile(os.Getenv(onlyEnv))
 	if err != nil {
 		t.Fatal(err)
@@ -69,10 +64,17 @@ func TestSemantics(t *testing.T) {
 	}
 	names := slices.DeleteFunc(Names(), func(n string) bool { return !only.MatchString(n) })
 	all := map[Mode]map[string]Result{}
+	var f *frost
 	for _, m := range []Mode{Native, Local, Remote} {
+		if m == Local && os.Getenv(freezeEnv) != "" {
+			f = freeze(t, c)
+		}
 		began := time.Now()
-		all[m] = carry(t, home, m, names, times)
+		all[m] = carry(t, home, f, m, names, times)
 		t.Logf("%s: %d cases in %v", m, len(names), time.Since(began).Round(time.Millisecond))
+	}
+	if f != nil {
+		f.thaw()
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
@@ -127,9 +129,17 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// hosts makes three hosts with the tools of the suite in the first, which it gives.
-func hosts(t *testing.T) *split.Host {
+// hosts makes three hosts with the tools of the suite in the first, the home.
+func hosts(t *testing.T) *split.Cluster {
 	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("hosts on this machine need root")
+	}
+	for _, need := range []string{"gcc", "make", "parallel", "tmux", "perl", "setpriv", "script", "python3"} {
+		if _, err := exec.LookPath(need); err != nil {
+			t.Skipf("the cases need %s: scripts/packages.sh installs it", need)
+		}
+	}
 	programs := t.TempDir()
 	build := exec.Command("go", "build", "-o", programs+"/", "../../cmd/onehost", "../../cmd/onehostd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -163,9 +173,8 @@ func hosts(t *testing.T) *split.Host {
 			t.Errorf("split down: %v", err)
 		}
 	})
-	home := c.Host("h1")
-	tools(t, home)
-	return home
+	tools(t, c.Host("h1"))
+	return c
 }
 
 // tools puts this program, the library of the cases and the rules for placing them into the home.
@@ -219,20 +228,23 @@ func put(t *testing.T, home *split.Host, in io.Reader, script string) {
 }
 
 // carry runs the cases in one mode. Of one that does not always say the same both are kept.
-func carry(t *testing.T, home *split.Host, m Mode, names []string, times int) map[string]Result {
+func carry(t *testing.T, home *split.Host, f *frost, m Mode, names []string, times int) map[string]Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	var errs bytes.Buffer
+	var out, errs bytes.Buffer
 	cmd := home.Command(ctx, append([]string{path.Join(toolDir, "bin", selfName), reexecRun, string(m)}, slices.Repeat(names, times)...)...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := f.start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", m, err, errs.String())
 	}
 	results := map[string]Result{}
-	dec := json.NewDecoder(bytes.NewReader(out))
+	dec := json.NewDecoder(&out)
 	for {
 		var r Result
 		if err := dec.Decode(&r); errors.Is(err, io.EOF) {

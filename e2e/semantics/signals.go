@@ -66,6 +66,16 @@ for i in range(3):
 """)
 k.kill(10); say(k.line()); sigqueue(k.pid, 40, 1); say(k.line()); call(234, k.pid, k.pid, 10); say(k.line()); say(k.wait())
 `),
+	"signal/the sender of a queued one": python(Parent, `
+k = ready("""
+signal.pthread_sigmask(signal.SIG_BLOCK, [10, 40])
+say('ready')
+for i in range(3):
+    s = signal.sigwaitinfo([10, 40]); say(s.si_signo, s.si_code, s.si_pid == os.getppid(), s.si_uid)
+""")
+for n in 40, 10, 40: sigqueue(k.pid, n, 1); say(k.line())
+say(k.wait())
+`),
 	"signal/codes of kill": python(Parent, `
 k = ready("""
 signal.pthread_sigmask(signal.SIG_BLOCK, [10, 40])

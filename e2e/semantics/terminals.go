@@ -8,7 +8,7 @@ p() { exec /usr/bin/python3 -S -c "from kid import *
 $1"; }
 p "sys.exit(3)" & wait %%; echo $?
 p "forever()" & kill %%; wait $!; echo $?
-mkfifo f; p "open('f').read(); sys.exit(4)" & : > f; fg '%?open' >/dev/null; echo $?
+mkfifo f; p "open('f').read(); sys.exit(4)" & { until_ 'test -s said'; : > f; } & fg '%?open' >said; echo $?
 `),
 	"job/stop and bg": bash(Parent, `
 set -m

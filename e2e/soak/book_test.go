@@ -315,8 +315,8 @@ func (b *book) arrived(a *agent, number, code, pid, value int) {
 			return
 		}
 		b.come(a, s)
-		// 0 stands for any whose signal came by way of another host, and 1 if by way of a ghost.
-		if from := s.from; pid > 1 && pid != int(a.session.full(from)) && (pid != from.pid || from.home != a.home) {
+		// 0 stands for any whose signal came by way of another host.
+		if from := s.from; pid != 0 && pid != int(a.session.full(from)) && (pid != from.pid || from.home != a.home) {
 			b.finding(a, "signal %d with value %d came from %d, not from %s, which is %d of %s", number, value, pid, from, from.pid, from.home)
 		}
 	case isSlot(number):

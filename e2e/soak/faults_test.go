@@ -23,7 +23,7 @@ func (r *rig) trouble(lasting, ctx context.Context, t *testing.T, rng *rand.Rand
 		h := r.cluster.Host(name)
 		over := r.book.failing(name)
 		var err error
-		what := []string{"kill", "cut", "freeze", "freeze shortly", "daemon"}[rng.IntN(5)]
+		what := []string{"kill", "cut", "freeze", "freeze shortly", "daemon", "restart"}[rng.IntN(6)]
 		lasts := 200*time.Millisecond + upTo(rng, 3*time.Second)
 		r.book.count("fault: " + what)
 		t.Logf("%9.4f %s of %s for %v", r.book.now().Seconds(), what, name, lasts)
@@ -51,6 +51,8 @@ func (r *rig) trouble(lasting, ctx context.Context, t *testing.T, rng *rand.Rand
 					}
 				}
 			}
+		case "restart": // the daemon alone, at once: what it runs for others and what others run for it should go on, which other tests check; here it may be lost
+			err = h.Restart(ctx)
 		default:
 			if what == "freeze shortly" {
 				lasts = 50*time.Millisecond + upTo(rng, 400*time.Millisecond)
@@ -80,7 +82,8 @@ func (r *rig) trouble(lasting, ctx context.Context, t *testing.T, rng *rand.Rand
 	}
 }
 
-// agree waits until every host can ask every other one: those that send no jobs may hear last that a host is back.
+// agree waits until every host can ask every other one, and lists the processes of all: those that send no jobs may hear last that a host
+// is back.
 func (r *rig) agree(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -97,6 +100,16 @@ func (r *rig) agree(ctx context.Context) error {
 				}
 				pause(ctx, 20*time.Millisecond)
 			}
+		}
+		for {
+			reply, err := control.Procs(ctx, asks.Control(), control.ProcsRequest{})
+			if err == nil && len(reply.Failed) == 0 {
+				break
+			}
+			if ctx.Err() != nil {
+				return fmt.Errorf("%s lists not all processes: %v, %v", asks.Name(), reply.Failed, err)
+			}
+			pause(ctx, 20*time.Millisecond)
 		}
 	}
 	return nil

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// holdings says what a host's daemon, nests and processes hold, a line for each kind: its name and a number.
+// holdings says what a host's daemon, carriers, nests and processes hold, a line for each kind: its name and a number.
 const holdings = `d=$(pgrep -o -x onehostd); e=0
-for p in $d $(pgrep -x onehost-nest); do
+for p in $d $(pgrep -x 'onehost-carrier|onehost-nest'); do
 	for f in /proc/$p/fd/*; do readlink $f; done 2>/dev/null | sed -E 's/[0-9]+//g; s|^/.*cgroup.*|cgroup|; s|^/proc/.*|proc|; s|^/opt/?.*|file|; s|^/var/lib/onehost/.*|file|' | sort | uniq -c | sed "s|^|$(cat /proc/$p/comm) |"
 	echo "$(cat /proc/$p/comm) 0 mounts $(wc -l < /proc/$p/mountinfo)"
 done | awk '{ c = $1; n = $2; $1 = $2 = ""; if ($3 == "mounts") { n = $4; $4 = "" } sum[c $0] += n } END { for (k in sum) print k, sum[k] }'
@@ -53,8 +53,8 @@ var allowed = []struct {
 }{
 	{regexp.MustCompile(`threads of the daemon`), 40},
 	{regexp.MustCompile(`kB of the daemon`), 80_000},
-	{regexp.MustCompile(`onehostd +socket`), 4},
-	{regexp.MustCompile(`onehostd +file`), 10},
+	{regexp.MustCompile(`(onehostd|onehost-carrier) +socket`), 4},
+	{regexp.MustCompile(`(onehostd|onehost-carrier) +file`), 10},
 	{regexp.MustCompile(`groups|cgroup`), 80},
 }
 
@@ -85,7 +85,7 @@ func (r *rig) compare(ctx context.Context, t *testing.T, before map[string]int) 
 	}
 }
 
-// working is what no daemon does when it is quiet.
+// working is what no daemon or carrier does when it is quiet.
 var working = []string{"/proc/jobs.(*Helper).run", "/proc/jobs.(*Home).", "/onehost/dev.", "/proc/jobs.(*Broker).", "/proc/space.", "/proc/on.(*Server)", "/proc/calls."}
 
 // idle ends the daemons in such a way that they say what their goroutines do, and looks for those that nothing needs any more.
@@ -93,7 +93,7 @@ func (r *rig) idle(ctx context.Context, t *testing.T) {
 	t.Helper()
 	for _, h := range r.cluster.Hosts() {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		out, err := h.Command(ctx, "sh", "-c", `pkill -QUIT -x onehostd; while pgrep -x onehostd >/dev/null; do sleep 0.02; done; sed -n '/^SIGQUIT/,$p' /var/log/onehostd.log`).Output()
+		out, err := h.Command(ctx, "sh", "-c", `pkill -QUIT -x 'onehostd|onehost-carrier'; while pgrep -x 'onehostd|onehost-carrier' >/dev/null; do sleep 0.02; done; sed -n '/^SIGQUIT/,$p' /var/log/onehostd.log`).Output()
 		cancel()
 		if err != nil {
 			r.book.finding(nil, "%s: %v", h.Name(), err)

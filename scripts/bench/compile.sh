@@ -16,12 +16,12 @@ on h1 sh -ec 'cd "$1/src"
     printf "all: %s\n%%.o: %%.c\n\tgcc -std=c99 -O2 -g -DREDIS_STATIC= -I../deps/hiredis -I../deps/linenoise -I../deps/lua/src -I../deps/hdr_histogram -c -o \$@ \$<\n" "$objects" >bench.mk
     echo "rm -f $objects" >bench.clean' sh "$redis_dir" </dev/null
 
-# daemon HOST: CPU seconds of its onehostd, user and system.
+# daemon HOST: CPU seconds of its onehostd and carriers, user and system.
 daemon() {
     # shellcheck disable=SC2016
     on "$1" sh -ec 'for p in /proc/[0-9]*; do
         read -r comm <$p/comm || continue
-        [ "$comm" != onehostd ] || sed "s/.*) //" $p/stat
+        [ "$comm" != onehostd ] && [ "$comm" != onehost-carrier ] || sed "s/.*) //" $p/stat
     done 2>/dev/null' </dev/null | awk '{ t += $12 + $13 } END { printf "%.2f\n", t / 100 }'
 }
 run() { # run NAME [CMD ...]

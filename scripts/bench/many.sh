@@ -14,11 +14,11 @@ rss() { # rss PATTERN: how many processes of h1 have such a command, and their m
     # shellcheck disable=SC2016
     on h1 sh -c 'n=0; for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline 2>/dev/null | grep -q "$1" && { n=$((n + 1)); awk "/^Pss:/ { print \$2 }" $p/smaps_rollup; }; done 2>/dev/null | awk "{ s += \$1 } END { print NR, s + 0 }"' sh "$1" </dev/null
 }
-daemons() { # kB of the daemons and nests' inits of all hosts
+daemons() { # kB of the daemons, carriers and nests' inits of all hosts
     local host
     for host in $(seq "${HOSTS:-4}"); do
         # shellcheck disable=SC2016
-        on "h$host" sh -c 'for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline 2>/dev/null | grep -q "^/usr/local/bin/onehostd\|^onehost-nest" && awk "/^Pss:/ { print \$2 }" $p/smaps_rollup; done 2>/dev/null; :' </dev/null
+        on "h$host" sh -c 'for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline 2>/dev/null | grep -q "^/usr/local/bin/onehostd\|^onehost-nest\|^onehost-carrier" && awk "/^Pss:/ { print \$2 }" $p/smaps_rollup; done 2>/dev/null; :' </dev/null
     done | awk '{ s += $1 } END { print s + 0 }'
 }
 h1 "$bench_dir" onehost run -q --no-local ./samu 50 /bin/true </dev/null >/dev/null # warm

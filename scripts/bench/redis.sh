@@ -2,6 +2,7 @@
 # Redis on four hosts of 0.45 core: h1's own make -j2, onehost, distcc and icecream, on the very same hosts, interleaved.
 # The compile phase is from the settings that redis' make writes when its serial dependency scan is over, to its last object.
 #   PEERS="onehost distcc icecc"   which of them
+#   J=8                             how many jobs make starts at a time, in all of them
 set -euo pipefail
 # shellcheck source=scripts/bench/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -9,6 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/peers.sh"
 
 peers=${PEERS:-onehost distcc icecc}
+jobs=${J:-8}
 hosts="h1 h2 h3 h4"
 source=$(scripts/source.sh redis)
 up 4 --cpu-quota "$quota" >&2
@@ -39,11 +41,11 @@ for round in $(seq "$rounds"); do
     build alone make -j2 "${redis_flags[@]}"
     for peer in $peers; do
         case $peer in
-        onehost) build onehost onehost run make -j8 "${redis_flags[@]}"
+        onehost) build onehost onehost run make -j"$jobs" "${redis_flags[@]}"
             cmp "$scratch/alone.sums" "$scratch/onehost.sums" >&2 || die "the objects differ"
             tail -n 1 "$scratch/out" >&2 ;;
-        distcc) build distcc env DISTCC_HOSTS="$distcc_hosts" DISTCC_DIR=/tmp/distcc make -j8 CC="distcc gcc" "${redis_flags[@]}" ;;
-        icecc) build icecc make -j8 CC="icecc gcc" "${redis_flags[@]}" ;;
+        distcc) build distcc env DISTCC_HOSTS="$distcc_hosts" DISTCC_DIR=/tmp/distcc make -j"$jobs" CC="distcc gcc" "${redis_flags[@]}" ;;
+        icecc) build icecc make -j"$jobs" CC="icecc gcc" "${redis_flags[@]}" ;;
         esac
     done
 done

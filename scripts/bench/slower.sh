@@ -16,13 +16,17 @@ run() { # run WHAT NAME DIR CMD ...
     measure h1 h1 "$@"
     echo "$what-$name $took ${used[h1]}" | tee -a "$scratch/rows" >&2
 }
-both() { # both WHAT TARBALL SUBDIR CMD ...
-    local what=$1 tarball=$2 dir=$bench_dir/$1 sub=$3
+both() { # both WHAT TARBALL SUBDIR CMD ... : which of the two comes first changes from round to round
+    local what=$1 tarball=$2 dir=$bench_dir/$1 sub=$3 order="native onehost" name
     shift 3
-    fresh "$tarball" "$dir"
-    run "$what" native "$dir$sub" "$@"
-    fresh "$tarball" "$dir"
-    run "$what" onehost "$dir$sub" onehost run -q "$@"
+    [ $((round % 2)) = 1 ] || order="onehost native"
+    for name in $order; do
+        fresh "$tarball" "$dir"
+        case $name in
+        native) run "$what" native "$dir$sub" "$@" ;;
+        onehost) run "$what" onehost "$dir$sub" onehost run -q "$@" ;;
+        esac
+    done
 }
 for round in $(seq "$rounds"); do
     say "round $round"
