@@ -7,21 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startCursor makes the thread, as startGate does.
 func startCursor(s *cursorState) syscall.Errno {
-	ca := &gateArgs{
-		flags: unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM,
-		stack: uint64(uintptr(unsafe.Pointer(&s.stack[0]))), stackSize: gateStack - 64, // room for what a callee may spill
-	}
-	f := cursorLoop
-	all, old := ^uint64(0), uint64(0)
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	_, errno := cloneThread(ca, unsafe.Sizeof(*ca), unsafe.Pointer(s), **(**uintptr)(unsafe.Pointer(&f)))
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
-	return syscall.Errno(errno)
+	_, errno := startBare(bareThread, s, cursorLoop, &s.stack, nil)
+	return errno
 }
 
-// cursorLoop is the thread. What gateLoop says of itself is true of it too.
+// cursorLoop is the thread: see startBare.
 //
 //go:norace
 //go:nosplit

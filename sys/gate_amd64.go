@@ -7,45 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gateStack is the stack of a gate's thread: its functions are nosplit, which the linker holds to 800 bytes.
-const gateStack = 16 << 10
-
-// gateArgs is struct clone_args of the kernel, up to and with the stack.
-type gateArgs struct {
-	flags, _, childTid, _, _, stack, stackSize, _ uint64
-}
-
-// cloneThread is clone3; the child calls the function whose code is at entry, with arg, by Go's own calling convention.
-//
-//go:noescape
-func cloneThread(ca *gateArgs, size uintptr, arg unsafe.Pointer, entry uintptr) (tid, errno uintptr)
-
 // hasGate says that this machine has gates.
 const hasGate = true
 
-// startGate makes the gate's thread and gives its id. The runtime does not know of it: it blocks every signal, so that no handler of the runtime's can
-// run there, and runs nothing but gateLoop.
+// startGate makes the gate's thread and gives its id.
 func startGate(s *gateState) (tid int, _ syscall.Errno) {
-	ca := &gateArgs{
-		flags: unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM |
-			unix.CLONE_CHILD_CLEARTID,
-		childTid: uint64(uintptr(unsafe.Pointer(&s.alive))),
-		stack:    uint64(uintptr(unsafe.Pointer(&s.stack[0]))), stackSize: gateStack - 64, // room for what a callee may spill
-	}
-	s.alive = 1
-	f := gateLoop
-	all, old := ^uint64(0), uint64(0)
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	t, errno := cloneThread(ca, unsafe.Sizeof(*ca), unsafe.Pointer(s), **(**uintptr)(unsafe.Pointer(&f)))
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
-	if errno != 0 {
-		s.alive = 0
-	}
-	return int(t), syscall.Errno(errno)
+	return startBare(bareThread, s, gateLoop, &s.stack, &s.alive)
 }
 
-// gateLoop is the thread. It must not be preempted, grow its stack, allocate or write a pointer; nor use sync/atomic, which the race
-// detector replaces by calls of its own that need a goroutine. Plain loads and stores of aligned words are whole on this machine.
+// gateLoop is the thread: see startBare.
 //
 //go:norace
 //go:nosplit

@@ -33,19 +33,11 @@ func (g *stopGuard) start(sig syscall.Signal, act [4]uint64) int {
 	g.sig, g.act = uintptr(sig), act
 	g.pause.Nsec = guardEvery
 	copy(g.path[:], "/proc/"+strconv.Itoa(unix.Getpid())+"/stat\x00")
-	ca := &gateArgs{ // a child that tells nobody of its end
-		flags: unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM,
-		stack: uint64(uintptr(unsafe.Pointer(&g.stack[0]))), stackSize: gateStack - 64, // room for what a callee may spill
-	}
-	f := guardLoop
-	all, old := ^uint64(0), uint64(0)
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	child, errno := cloneThread(ca, unsafe.Sizeof(*ca), unsafe.Pointer(g), **(**uintptr)(unsafe.Pointer(&f)))
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
+	child, errno := startBare(bareProcess, g, guardLoop, &g.stack, nil)
 	if errno != 0 {
 		return 0
 	}
-	return int(child)
+	return child
 }
 
 // end ends the process, whatever it does, and waits for it.
@@ -61,7 +53,7 @@ func (g *stopGuard) end(pid int) {
 	}
 }
 
-// guardLoop is the process. What gateLoop says of itself is true of it too.
+// guardLoop is the process: see startBare.
 //
 //go:norace
 //go:nosplit

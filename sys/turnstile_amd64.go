@@ -12,21 +12,12 @@ import (
 //go:noescape
 func take(p *int32) int32
 
-// startTurnstile makes the thread, as startGate does.
 func startTurnstile(s *turnstileState) syscall.Errno {
-	ca := &gateArgs{
-		flags: unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM,
-		stack: uint64(uintptr(unsafe.Pointer(&s.stack[0]))), stackSize: gateStack - 64, // room for what a callee may spill
-	}
-	f := turnstileLoop
-	all, old := ^uint64(0), uint64(0)
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	_, errno := cloneThread(ca, unsafe.Sizeof(*ca), unsafe.Pointer(s), **(**uintptr)(unsafe.Pointer(&f)))
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
-	return syscall.Errno(errno)
+	_, errno := startBare(bareThread, s, turnstileLoop, &s.stack, nil)
+	return errno
 }
 
-// turnstileLoop is the thread. What gateLoop says of itself is true of it too. A fork is remembered before it is counted, so that who
+// turnstileLoop is the thread: see startBare. A fork is remembered before it is counted, so that who
 // has taken away all that is left knows of all that were let through.
 //
 //go:norace

@@ -1,7 +1,7 @@
 #include "textflag.h"
 
-// func cloneThread(ca *gateArgs, size uintptr, arg unsafe.Pointer, entry uintptr) (tid, errno uintptr)
-TEXT ·cloneThread(SB), NOSPLIT, $0-48
+// func cloneBare(ca *bareArgs, size uintptr, arg unsafe.Pointer, entry uintptr) (tid, errno uintptr)
+TEXT ·cloneBare(SB), NOSPLIT, $0-48
 	MOVQ ca+0(FP), DI
 	MOVQ size+8(FP), SI
 	MOVQ arg+16(FP), R12
