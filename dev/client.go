@@ -38,9 +38,12 @@ type Options struct {
 	Find func(path string) (*os.File, error)
 	// PTMX opens the master of a new terminal, non-blocking; nil: /dev/ptmx of this host.
 	PTMX func() (*os.File, error)
-	// BeforeForward, if any, is called before each piece of output goes home: whoever reads the output must see the files
-	// written before it.
+	// BeforeForward, if any, is called before each piece of output goes home to a pipe, a socket or a terminal: whoever reads the output must see
+	// the files written before it.
 	BeforeForward func(ctx context.Context) error
+	// AfterRead, if any, is called before what was read from such a one is handed over: the reader must see the files that were written at home before
+	// it, as far as seq (of Changes).
+	AfterRead func(ctx context.Context, seq uint64) error
 }
 
 // Client makes local descriptors for those kept at home.
@@ -82,13 +85,13 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 		return nil, nil, err
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Set{cancel: cancel, life: life, line: newLine(conn)}
+	s := &Set{cancel: cancel, life: life, line: newLine(conn, o)}
 	fds := make([]FD, 0, len(ds))
 	outputs := map[int]*os.File{} // by Same
 	byName := map[int]*os.File{}  // by Open
 	for _, d := range ds {
 		fd := FD{N: d.N}
-		obj := newObject(s.line, &c.seq, d.ID, d.Flags, life)
+		obj := newObject(s.line, &c.seq, d, life)
 		kind := d.Kind
 		if kind == Shipped && o.Ship == nil && d.Flags&unix.O_ACCMODE == unix.O_WRONLY {
 			kind = Output
@@ -96,7 +99,7 @@ func (c *Client) Open(ctx context.Context, conn *link.Conn, desc []byte, o Optio
 		switch kind {
 		case Output:
 			if fd.File = outputs[d.Same]; fd.File == nil || d.Same == 0 {
-				fd.File, err = s.output(d, obj, o)
+				fd.File, err = s.output(d, obj)
 				outputs[d.Same] = fd.File
 			}
 		case Terminal:
@@ -163,13 +166,13 @@ func (s *Set) ended() (*os.File, error) {
 	return f, nil
 }
 
-func (s *Set) output(d Desc, obj *Object, o Options) (*os.File, error) {
+func (s *Set) output(d Desc, obj *Object) (*os.File, error) {
 	near, far, err := pipe(d.Flags)
 	if err != nil {
 		return nil, err
 	}
 	s.given = append(s.given, far)
-	s.pumps = append(s.pumps, newPump(near, nil, obj, o.BeforeForward))
+	s.pumps = append(s.pumps, newPump(near, nil, obj))
 	return far, nil
 }
 
@@ -177,7 +180,7 @@ func (s *Set) output(d Desc, obj *Object, o Options) (*os.File, error) {
 // these may have been opened for one direction only.
 func (s *Set) terminal(d Desc, all []Desc, obj *Object, o Options) (*os.File, error) {
 	other := func(d Desc) *Object {
-		return newObject(obj.line, obj.seq, d.ID, d.Flags, obj.life)
+		return newObject(obj.line, obj.seq, d, obj.life)
 	}
 	var in, out *Object
 	for _, x := range all {
@@ -202,7 +205,7 @@ func (s *Set) terminal(d Desc, all []Desc, obj *Object, o Options) (*os.File, er
 	c.obj = out
 	s.given = append(s.given, far)
 	s.consoles = append(s.consoles, c)
-	s.pumps = append(s.pumps, newPump(c.near, c, out, o.BeforeForward))
+	s.pumps = append(s.pumps, newPump(c.near, c, out))
 	if in != nil {
 		s.keyboards = append(s.keyboards, &keyboard{console: c, obj: in})
 	}

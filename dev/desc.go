@@ -24,7 +24,8 @@ type Desc struct {
 	// Same numbers the descriptors that are one pipe, terminal or socket.
 	Same int `json:"s,omitempty"`
 	// Open numbers the descriptors that are one open file, with one offset, where Same does not tell.
-	Open int `json:"q,omitempty"`
+	Open   int  `json:"q,omitempty"`
+	Stream bool `json:"u,omitempty"` // a pipe, a socket, a terminal or the like
 	// The inode number of a file or directory that may be opened by name: what has the name later may be another.
 	Ino uint64 `json:"o,omitempty"`
 	// Of a file that may be opened by name.
@@ -122,6 +123,7 @@ func (s *Server) Describe(job, run int, ns []int, files []*os.File) (desc []byte
 			}
 			ids = append(ids, id)
 			d.ID = id
+			d.Stream = stream(as.st.Mode & unix.S_IFMT)
 			d.refine(holder{job, run}, f, &as.st, as.link)
 			key := identity{as.st.Dev, as.st.Ino, as.st.Rdev}
 			if groups[key] == 0 {

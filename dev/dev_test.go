@@ -242,7 +242,7 @@ func (r *rig) object(f *os.File) *Object {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { r.server.Remove(id) })
-	return newObject(newLine(r.conn), &r.client.seq, id, 0, r.t.Context())
+	return newObject(newLine(r.conn, Options{}), &r.client.seq, Desc{ID: id}, r.t.Context())
 }
 
 func TestInterruptedRead(t *testing.T) {

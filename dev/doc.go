@@ -22,6 +22,9 @@
 // another connection (line), and the home has kept what became of the last operation of each kind on a descriptor (lane), in a file. One read and one
 // write of a descriptor are under way at a time.
 //
+// What passes tells of what was done before: before anything is written to a stream, the files that were written here go home (Options.BeforeForward), and
+// before what was read from one is handed over, the changes at home are known here (Changes, Options.AfterRead).
+//
 // Descriptors of one output (2>&1) share one local pipe, so their order is kept; Drain waits until what was written is at home.
 //
 // Traps. What is shipped looks like an empty regular file that cannot be sought: a compiler that measures its input finds

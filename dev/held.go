@@ -85,6 +85,9 @@ func (h *held) close() {
 	}
 }
 
+// stream reports whether those at both ends of a file of this type wait for each other.
+func stream(kind uint32) bool { return kind != unix.S_IFREG && kind != unix.S_IFBLK }
+
 // nonblocking gives a descriptor on which an operation does not wait, and whether it is one of our own. Sockets and regular files
 // use the original.
 func (h *held) nonblocking(write bool) (fd int, own bool, err error) {
@@ -129,7 +132,7 @@ func (h *held) operate(ctx context.Context, write, patient bool, op func(fd int,
 	if write {
 		events = unix.POLLOUT
 	}
-	waits := h.kind != unix.S_IFREG && h.kind != unix.S_IFBLK && (patient || access&unix.O_NONBLOCK == 0)
+	waits := stream(h.kind) && (patient || access&unix.O_NONBLOCK == 0)
 	if waits && !own && h.kind != unix.S_IFSOCK {
 		if err := wait(ctx, fd, events); err != nil {
 			return 0, err

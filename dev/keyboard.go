@@ -95,7 +95,7 @@ func (k *keyboard) bring(ctx context.Context, n int) error {
 	}
 	got := make(chan result, 1)
 	go func() {
-		r, err := k.obj.call(reading, readMethod, nil, uint64(n))
+		r, err := k.obj.read(reading, n)
 		got <- result{r, err}
 	}()
 	t := time.NewTicker(lookEvery)

@@ -104,7 +104,7 @@ func TestClassify(t *testing.T) {
 }
 
 func TestDescribeRefuses(t *testing.T) {
-	s, err := NewServer("", nil)
+	s, err := NewServer("", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,12 +12,17 @@ import (
 // line is the way from the descriptors of a job to their home. When the connection ends, operations wait for another one; those that were
 // under way are asked for again by it.
 type line struct {
-	mu      sync.Mutex
+	before func(ctx context.Context) error             // called before anything is written to a stream
+	after  func(ctx context.Context, seq uint64) error // and when something was read from one
+
+	mu      sync.Mutex // guards what follows
 	conn    *link.Conn
 	changed chan struct{} // closed when conn is another one
 }
 
-func newLine(conn *link.Conn) *line { return &line{conn: conn, changed: make(chan struct{})} }
+func newLine(conn *link.Conn, o Options) *line {
+	return &line{before: o.BeforeForward, after: o.AfterRead, conn: conn, changed: make(chan struct{})}
+}
 
 // get gives the connection, as long as it is not the one that is given, which has ended. It waits until ctx ends.
 func (l *line) get(ctx context.Context, but *link.Conn) (*link.Conn, error) {

@@ -2,6 +2,7 @@ package dev
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -17,12 +18,13 @@ const interruptTimeout = 5 * time.Second
 // Object is the helper's end of one descriptor kept at home. Its methods may be called by several goroutines and return
 // syscall.Errno (wrapped, when the link says more).
 type Object struct {
-	line  *line
-	seq   *atomic.Uint64 // numbers the operations of a client
-	id    uint64
-	turns [2]chan struct{} // of reads and of writes: one at a time is under way, so that the home need remember one only
-	flags int
-	life  context.Context // ends with the Set
+	line   *line
+	seq    *atomic.Uint64 // numbers the operations of a client
+	id     uint64
+	turns  [2]chan struct{} // of reads and of writes: one at a time is under way, so that the home need remember one only
+	flags  int
+	stream bool            // what passes tells of what was done before
+	life   context.Context // ends with the Set
 }
 
 // Flags gives the access mode and status flags of the home's open file.
@@ -34,8 +36,27 @@ func (o *Object) Read(ctx context.Context, n int) ([]byte, error) {
 	if n <= 0 {
 		return nil, nil
 	}
-	r, err := o.call(ctx, readMethod, nil, uint64(min(n, maxPiece)))
+	r, err := o.read(ctx, min(n, maxPiece))
 	return r.Body, err
+}
+
+// read gives, of a terminal, the modes with which it was typed as the header.
+func (o *Object) read(ctx context.Context, n int) (link.Reply, error) {
+	r, err := o.call(ctx, readMethod, nil, uint64(n))
+	if err != nil {
+		return r, err
+	}
+	seq, k := binary.Uvarint(r.Header)
+	if k <= 0 {
+		return link.Reply{}, syscall.EIO
+	}
+	r.Header = r.Header[k:]
+	if seq != 0 && o.line.after != nil {
+		known, cancel := context.WithTimeout(o.life, interruptTimeout)
+		defer cancel()
+		_ = o.line.after(known, seq) // fails if the home is lost; what was read is handed over all the same
+	}
+	return r, nil
 }
 
 // Write writes p at the shared offset, or at the end if the home's open file appends. A short count comes with the error that
@@ -49,6 +70,11 @@ func (o *Object) write(ctx context.Context, p []byte, wait bool) (int, error) {
 	waits := uint64(0)
 	if wait {
 		waits = 1
+	}
+	if o.stream && o.line.before != nil {
+		if err := o.line.before(ctx); err != nil {
+			return 0, err
+		}
 	}
 	done := 0
 	for {
@@ -87,9 +113,9 @@ func (o *Object) Seek(ctx context.Context, offset int64, whence int) (int64, err
 	return int64(v[0]), nil
 }
 
-// newObject makes the end of the descriptor id.
-func newObject(l *line, seq *atomic.Uint64, id uint64, flags int, life context.Context) *Object {
-	return &Object{line: l, seq: seq, id: id, flags: flags, life: life, turns: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
+// newObject makes the end of a descriptor.
+func newObject(l *line, seq *atomic.Uint64, d Desc, life context.Context) *Object {
+	return &Object{line: l, seq: seq, id: d.ID, flags: d.Flags, stream: d.Stream, life: life, turns: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
 }
 
 // call performs one operation. The end of ctx interrupts it at home and its reply is still awaited, so that nothing that was read is

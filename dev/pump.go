@@ -16,7 +16,6 @@ type pump struct {
 	near   *os.File // non-blocking read end, or the terminal's master
 	term   *console // of a terminal: its master is in packet mode
 	obj    *Object
-	before func(ctx context.Context) error
 	turn   chan struct{} // held from reading a piece until it is at home
 	buf    []byte        // owned by the holder of turn
 	broken atomic.Bool   // the home takes no more; near is closed
@@ -24,8 +23,8 @@ type pump struct {
 	done   chan struct{}
 }
 
-func newPump(near *os.File, term *console, obj *Object, before func(ctx context.Context) error) *pump {
-	return &pump{near: near, term: term, obj: obj, before: before, turn: make(chan struct{}, 1), done: make(chan struct{})}
+func newPump(near *os.File, term *console, obj *Object) *pump {
+	return &pump{near: near, term: term, obj: obj, turn: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // run forwards until all writers are gone, the home takes no more, or the pump is closed.
@@ -116,9 +115,6 @@ func (p *pump) beforeChange(ctx context.Context, state byte) byte {
 // so that the writers get what they would get at home: SIGPIPE, or EIO of a terminal that hung up.
 func (p *pump) forward(ctx context.Context, b []byte) {
 	var err error
-	if p.before != nil {
-		err = p.before(ctx)
-	}
 	for err == nil && len(b) > 0 {
 		var k int
 		k, err = p.obj.write(ctx, b, true) // even if non-blocking at home: our pipe has taken it already

@@ -17,7 +17,7 @@ func (r *rig) killed() *link.Conn {
 	r.t.Helper()
 	r.conn.Close()
 	r.home.Close()
-	server, err := NewServer(r.server.dir, nil)
+	server, err := NewServer(r.server.dir, nil, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -54,9 +54,9 @@ func (r *rig) described(files ...*os.File) (desc []byte, ns []int, l *line, objs
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	l = newLine(r.conn)
+	l = newLine(r.conn, Options{})
 	for _, d := range ds {
-		objs = append(objs, newObject(l, &r.client.seq, d.ID, d.Flags, r.t.Context()))
+		objs = append(objs, newObject(l, &r.client.seq, d, r.t.Context()))
 	}
 	return desc, ns, l, objs
 }

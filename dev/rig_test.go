@@ -33,7 +33,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	server, err := NewServer(t.TempDir(), nil)
+	server, err := NewServer(t.TempDir(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,9 +36,13 @@ type operation struct {
 	seq  uint64
 }
 
+// Changes gives the number of the last change of the home's files that a host is told of, once it is told of all there were until now.
+type Changes func(ctx context.Context, to names.Host) (seq uint64, err error)
+
 // Server keeps descriptors at home and serves the operations on them.
 type Server struct {
 	log   *slog.Logger
+	past  Changes // nil: readers need not know of any
 	open  sys.OpenFiles
 	dir   string // of what must be known after the daemon's death; empty: nothing is
 	first uint64 // of the ids that this daemon gives
@@ -51,8 +55,8 @@ type Server struct {
 }
 
 // NewServer makes a server without descriptors. dir is a directory of its own, for what the next daemon must know if this one is killed;
-// empty: the next one cannot Resume.
-func NewServer(dir string, log *slog.Logger) (*Server, error) {
+// empty: the next one cannot Resume. Whoever reads from a stream is told of what past gives; nil: of nothing.
+func NewServer(dir string, past Changes, log *slog.Logger) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -62,7 +66,7 @@ func NewServer(dir string, log *slog.Logger) (*Server, error) {
 		}
 	}
 	first := firstID()
-	return &Server{log: log, dir: dir, first: first, next: first, files: map[uint64]*held{}, active: map[operation]context.CancelFunc{}, early: map[operation]bool{}}, nil
+	return &Server{log: log, past: past, dir: dir, first: first, next: first, files: map[uint64]*held{}, active: map[operation]context.CancelFunc{}, early: map[operation]bool{}}, nil
 }
 
 // Register serves the operations on r.
@@ -170,7 +174,8 @@ func (s *Server) serveRead(ctx context.Context, r *link.Request) (link.Reply, er
 		if err != nil {
 			return link.Reply{}, err
 		}
-		return l.again(false)
+		rep, err := l.again(false)
+		return s.after(ctx, h, r.From.Number, rep, err)
 	}
 	ctx, end := s.begin(ctx, r.From, v[1])
 	defer end()
@@ -187,7 +192,24 @@ func (s *Server) serveRead(ctx context.Context, r *link.Request) (link.Reply, er
 			}
 		}
 	}
-	return l.reply(modes, buf[:n])
+	rep, err := l.reply(modes, buf[:n])
+	return s.after(ctx, h, r.From.Number, rep, err)
+}
+
+// after puts before the header of what was read up to where the reader must know of the changes at home: whoever wrote it made them before. Files and
+// disks tell nobody of anything.
+func (s *Server) after(ctx context.Context, h *held, to names.Host, rep link.Reply, err error) (link.Reply, error) {
+	if err != nil {
+		return rep, err
+	}
+	seq := uint64(0)
+	if s.past != nil && stream(h.kind) {
+		if seq, err = s.past(context.WithoutCancel(ctx), to); err != nil { // what was read must not be lost
+			s.log.Error("what is read elsewhere may be ahead of the files there", "err", err)
+		}
+	}
+	rep.Header = append(encode(seq), rep.Header...)
+	return rep, nil
 }
 
 // serveWrite answers with how much was written and the errno that stopped it, for both may matter.

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/onehost/onehost/link"
+	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/netfs/fspb"
 )
 
@@ -47,12 +48,15 @@ func (cs *Clients) Register(r *link.Router) {
 }
 
 // of gives the mounts that a home's message is for.
-func (cs *Clients) of(r *link.Request) []*Mount {
+func (cs *Clients) of(r *link.Request) []*Mount { return cs.mountsOf(r.From.Number) }
+
+// mountsOf gives the mounts of a home.
+func (cs *Clients) mountsOf(home names.Host) []*Mount {
 	cs.mu.RLock()
 	defer cs.mu.RUnlock()
 	var all []*Mount
 	for m := range cs.mounts {
-		if m.cfg.Home == r.From.Number {
+		if m.cfg.Home == home {
 			all = append(all, m)
 		}
 	}

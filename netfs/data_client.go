@@ -77,6 +77,7 @@ func (fs *rawFS) Open(stop <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 	if n.volatile {
 		out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	}
+	out.Fh = fs.handles.Add(1)
 	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY {
 		n.usedBy(in.Pid, false)
 		n.opens.Add(1)
@@ -113,6 +114,7 @@ func (fs *rawFS) created(n *node, in *fuse.CreateIn, res *fspb.Result, since uin
 		return fuse.OK
 	}
 	n.granted(res, since, res.Entry.GetAttr().GetSize() == 0)
+	out.Fh = fs.handles.Add(1)
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	if n.volatile {
 		out.OpenFlags = fuse.FOPEN_DIRECT_IO
@@ -337,7 +339,7 @@ func (fs *rawFS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if n == nil || fs.m.cfg.NoOpen {
 		return
 	}
-	fs.unlock(n, in.LockOwner)
+	fs.unlockAll(n, in.Fh)
 	var left int32
 	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY {
 		left = n.opens.Add(-1) + n.writers.Load()

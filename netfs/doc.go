@@ -11,7 +11,8 @@
 // of lookups. Listings only the daemon keeps, in the home's order: the kernel would mix those of several readers. Before the home gives anything away it (1) watches the directory with fanotify, (2) notes who is told
 // (package token), (3) only then looks. So a change is either in the answer or followed by a note. Notes and replies travel in one order,
 // and notes are applied in order by one goroutine. Server.Drain turns everything that has happened at home into notes, and
-// Mount.Applied waits until they are applied: this pair is what goes before every exec, exit and signal that crosses hosts.
+// Mount.Applied waits until they are applied: this pair is what goes before every exec, exit and signal that crosses hosts, and before a program elsewhere
+// gets what it reads from a pipe, socket, terminal or fifo of the home, or a lock (order).
 // Between two such points a change is seen within about a millisecond, not at once.
 //
 // Native stores through a mapping, and native writes through a hard link that was made outside of what is watched after
@@ -20,7 +21,8 @@
 // Writing. A client that writes has the file's write token, holds the bytes back and sends them in pieces of 1 MiB, at
 // close, at fsync, and when the home recalls the token because somebody else asks. A file made here that fits in memory
 // stays until Mount.Flush, or for MountConfig.Hold (5 s), while the home has ample room: a temporary file that is removed before never crosses. Flush goes
-// before an exit status, output or signal leaves the helper; its error must reach the process's status. The home keeps no
+// before an exit status, output or signal leaves the helper, and what is held goes before a byte into a fifo and before a lock that is asked for or given back;
+// its error must reach the process's status. The home keeps no
 // descriptor open for writing between calls, so that it can execute what was built.
 //
 // Natives and what is held. The home marks a file whose writes it gives away, and the kernel asks before a native opens it (guard): it waits until
@@ -42,6 +44,9 @@
 //
 // Two mounts of one home are meant: a full one, and one with NoOpen for trees that are mostly read, in which open and close
 // never leave the kernel. There writes go through at once, nothing is held back, and fifos cannot be opened.
+//
+// Locks are the home's, of one description there for each owner. A process's record locks end with its first close of a descriptor that could write, those
+// of one that only reads with the last close of that open file (lockers). The kernel tells the NoOpen mount of no close: locks on it last until the task has ended.
 //
 // Names on which something is mounted here (MountConfig.Keep) are told to the kernel for ever, those of volatile file systems too: if it asked again
 // and the answer were another file (/proc has a new id after the home's daemon was started again) or an error, it would take the mount away.

@@ -62,6 +62,11 @@ func (s *Server) fifoOpen(ctx context.Context, c viewer, op *fspb.Op, _ []byte) 
 		return nil, nil, err
 	}
 	f := &fifo{f: os.NewFile(uintptr(fd), "fifo"), met: acc != unix.O_RDONLY || op.Flags&unix.O_NONBLOCK != 0}
+	res := &fspb.Result{}
+	if err := s.heard(ctx, c, res); err != nil {
+		f.close()
+		return nil, nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone {
@@ -70,7 +75,8 @@ func (s *Server) fifoOpen(ctx context.Context, c viewer, op *fspb.Op, _ []byte) 
 	}
 	c.next++
 	c.fifos[c.next] = f
-	return &fspb.Result{N: int64(c.next)}, nil, nil
+	res.N = int64(c.next)
+	return res, nil, nil
 }
 
 func (c *client) fifo(h uint64) (*fifo, error) {
@@ -92,11 +98,12 @@ func (s *Server) fifoRead(ctx context.Context, c viewer, op *fspb.Op, _ []byte) 
 	b := make([]byte, min(max(op.Len, 0), maxData))
 	for {
 		n, err := f.do(ctx, op.Flags, func(fd int) (int, error) { return unix.Read(fd, b) }, true)
-		if err != nil || n > 0 || len(b) == 0 {
-			return &fspb.Result{}, b[:max(n, 0)], err
+		if err != nil || len(b) == 0 {
+			return nil, nil, err
 		}
-		if f.ended() {
-			return &fspb.Result{Eof: true}, nil, nil
+		if n > 0 || f.ended() {
+			res := &fspb.Result{Eof: n == 0}
+			return res, b[:n], s.heard(ctx, c, res)
 		}
 		t := time.NewTimer(fifoTry) // opened before any writer
 		select {

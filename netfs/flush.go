@@ -92,7 +92,19 @@ func (m *Mount) Flush(ctx context.Context) error {
 
 // flush writes back what some tasks wrote, nil for all.
 func (m *Mount) flush(ctx context.Context, want func(task) bool) error {
-	all := m.fs.held.of(want)
+	return m.each(m.fs.held.of(want), func(n *node) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if e := n.flush(true); e != 0 {
+			return fmt.Errorf("%s: %w", n.name(), e)
+		}
+		return nil
+	})
+}
+
+// each does something that waits for the home to some files, several at a time.
+func (m *Mount) each(all []*node, do func(*node) error) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -107,12 +119,8 @@ func (m *Mount) flush(ctx context.Context, want func(task) bool) error {
 	for range min(parallel, len(all)) {
 		wg.Go(func() {
 			for n := range next {
-				if ctx.Err() != nil {
-					errs <- ctx.Err()
-					return
-				}
-				if e := n.flush(true); e != 0 {
-					errs <- fmt.Errorf("%s: %w", n.name(), e)
+				if err := do(n); err != nil {
+					errs <- err
 				}
 			}
 		})
@@ -199,6 +207,14 @@ func (n *node) closed() syscall.Errno {
 		return 0
 	}
 	return w.told(n.sendLocked(0))
+}
+
+// lateLocked keeps an error for whoever closes the file next, and has Flush find it.
+func (n *node) lateLocked(e syscall.Errno) {
+	if e != syscall.EHOSTDOWN { // else it is tried again
+		n.w.err = e
+	}
+	n.fs.held.add(n, !n.w.clean())
 }
 
 // told gives an error once, an earlier one first.

@@ -19,6 +19,26 @@ type lockKey struct {
 	flock bool
 }
 
+// heldLock is such a description. client.mu guards it.
+type heldLock struct {
+	fd   int
+	seq  uint64 // of the last request
+	uses int    // requests under way, and one for being known
+}
+
+// put ends a use.
+func (k *heldLock) put(c *client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k.putLocked()
+}
+
+func (k *heldLock) putLocked() {
+	if k.uses--; k.uses == 0 {
+		_ = unix.Close(k.fd)
+	}
+}
+
 // How a lock call behaves, in Op.flags.
 const (
 	lockGet = iota
@@ -43,19 +63,20 @@ func (s *Server) lock(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 	if op.Flags == lockDrop {
 		for _, key.flock = range []bool{false, true} {
 			c.mu.Lock()
-			fd, ok := c.locks[key]
-			delete(c.locks, key)
-			c.mu.Unlock()
-			if ok {
-				_ = unix.Close(fd)
+			if k := c.locks[key]; k != nil && (l.Seq == 0 || l.Seq >= k.seq) {
+				delete(c.locks, key)
+				k.putLocked()
 			}
+			c.mu.Unlock()
 		}
 		return &fspb.Result{}, nil, nil
 	}
-	fd, err := s.lockFD(c.client, key)
+	k, err := s.lockFor(c.client, key, l.Seq)
 	if err != nil {
 		return nil, nil, err
 	}
+	defer k.put(c.client)
+	fd := k.fd
 	ft := unix.Flock_t{Type: int16(l.Type), Start: int64(l.Start), Len: 0}
 	if l.End < 1<<63-1 {
 		ft.Len = int64(l.End - l.Start + 1)
@@ -78,7 +99,11 @@ func (s *Server) lock(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 		}
 		busy := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES)
 		if !busy || op.Flags != lockWait {
-			return &fspb.Result{}, nil, err
+			res := &fspb.Result{}
+			if err == nil && l.Type != unix.F_UNLCK {
+				err = s.heard(ctx, c, res)
+			}
+			return res, nil, err
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -90,13 +115,21 @@ func (s *Server) lock(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 	}
 }
 
-// lockFD gives the description that the owner's locks live in.
-func (s *Server) lockFD(c *client, key lockKey) (int, error) {
+// lockFor gives the description that the owner's locks live in, for the request seq. It must be put back.
+func (s *Server) lockFor(c *client, key lockKey, seq uint64) (*heldLock, error) {
+	known := func() *heldLock {
+		k := c.locks[key]
+		if k != nil {
+			k.seq = max(k.seq, seq)
+			k.uses++
+		}
+		return k
+	}
 	c.mu.Lock()
-	fd, ok := c.locks[key]
+	k := known()
 	c.mu.Unlock()
-	if ok {
-		return fd, nil
+	if k != nil {
+		return k, nil
 	}
 	x, fd, err := s.open([]byte(key.id), unix.O_RDWR)
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ETXTBSY) || errors.Is(err, syscall.EISDIR) {
@@ -108,18 +141,18 @@ func (s *Server) lockFD(c *client, key lockKey) (int, error) {
 		}
 	}
 	if err != nil {
-		return -1, err
+		return nil, err
 	}
 	s.files.put(x)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old, ok := c.locks[key]; ok || c.gone {
+	if k := known(); k != nil || c.gone {
 		_ = unix.Close(fd)
-		if !ok {
-			return -1, syscall.EHOSTDOWN
+		if k == nil {
+			return nil, syscall.EHOSTDOWN
 		}
-		return old, nil
+		return k, nil
 	}
-	c.locks[key] = fd
-	return fd, nil
+	c.locks[key] = &heldLock{fd: fd, seq: seq, uses: 1}
+	return known(), nil
 }

@@ -238,76 +238,31 @@ func (fs *rawFS) Lseek(stop <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOu
 	return fuse.Status(e)
 }
 
-func lockOp(n *node, in *fuse.LkIn, how uint32) *fspb.Op {
-	return &fspb.Op{Id: []byte(n.id), Flags: how, Lock: &fspb.Lock{
-		Owner: in.Owner, Start: in.Lk.Start, End: in.Lk.End,
-		Type: in.Lk.Typ, Pid: in.Lk.Pid, Flock: in.LkFlags&fuse.LK_FLOCK != 0,
-	}}
-}
-
-// GetLk asks who holds a lock.
-func (fs *rawFS) GetLk(stop <-chan struct{}, in *fuse.LkIn, out *fuse.LkOut) fuse.Status {
-	n := fs.node(in.NodeId)
-	if n == nil {
-		return fuse.EINVAL
-	}
-	res, _, e := fs.m.wait(stop, "fs.lock", lockOp(n, in, lockGet), nil)
-	if l := res.GetLock(); l != nil {
-		out.Lk = fuse.FileLock{Start: l.Start, End: l.End, Typ: l.Type, Pid: l.Pid}
-	}
-	return fuse.Status(e)
-}
-
-// SetLk takes or gives back a lock. Whoever locks wants to see what the last holder wrote, and to be seen.
-func (fs *rawFS) SetLk(stop <-chan struct{}, in *fuse.LkIn) fuse.Status {
-	return fs.setLock(stop, in, lockSet)
-}
-
-// SetLkw waits for a lock.
-func (fs *rawFS) SetLkw(stop <-chan struct{}, in *fuse.LkIn) fuse.Status {
-	return fs.setLock(stop, in, lockWait)
-}
-
-func (fs *rawFS) setLock(stop <-chan struct{}, in *fuse.LkIn, how uint32) fuse.Status {
-	n := fs.node(in.NodeId)
-	if n == nil {
-		return fuse.EINVAL
-	}
-	if e := n.flush(false); e != 0 {
-		return fuse.Status(e)
-	}
-	n.locked.Store(true)
-	_, _, e := fs.m.wait(stop, "fs.lock", lockOp(n, in, how), nil)
-	return fuse.Status(e)
-}
-
-// unlock drops the locks of an owner that closes the file.
-func (fs *rawFS) unlock(n *node, owner uint64) {
-	if n.locked.Load() {
-		_, _ = fs.m.send("fs.lock", &fspb.Op{Id: []byte(n.id), Flags: lockDrop, Lock: &fspb.Lock{Owner: owner}})
-	}
-}
-
 // openFifo opens a fifo of the home.
 func (fs *rawFS) openFifo(stop <-chan struct{}, n *node, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if fs.m.cfg.NoOpen {
 		return fuse.Status(syscall.ENXIO) // a mount without opens cannot tell its readers apart
 	}
+	fs.m.tell()
 	res, _, e := fs.m.wait(stop, "fs.fifo.open", &fspb.Op{Id: []byte(n.id), Flags: in.Flags, Cred: fs.creds.of(&in.InHeader)}, nil)
 	if e != 0 {
 		return fuse.Status(e)
 	}
 	fs.mu.Lock()
 	fs.next++
-	out.Fh = fs.next
+	out.Fh = fs.next | fifoHandle
 	fs.fifos[out.Fh] = uint64(res.N)
 	fs.mu.Unlock()
+	fs.m.hear(res)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_STREAM | fuse.FOPEN_NONSEEKABLE | fuse.FOPEN_NOFLUSH
 	return fuse.OK
 }
 
+// fifoHandle tells the handle of an open fifo from those of other files.
+const fifoHandle = 1 << 63
+
 func (fs *rawFS) fifo(fh uint64) (uint64, bool) {
-	if fh == 0 {
+	if fh&fifoHandle == 0 {
 		return 0, false
 	}
 	fs.mu.Lock()
@@ -317,11 +272,13 @@ func (fs *rawFS) fifo(fh uint64) (uint64, bool) {
 }
 
 func (fs *rawFS) readFifo(stop <-chan struct{}, h uint64, in *fuse.ReadIn) (fuse.ReadResult, fuse.Status) {
-	_, b, e := fs.m.wait(stop, "fs.fifo.read", &fspb.Op{Handle: h, Len: int64(in.Size), Flags: in.Flags}, nil)
+	res, b, e := fs.m.wait(stop, "fs.fifo.read", &fspb.Op{Handle: h, Len: int64(in.Size), Flags: in.Flags}, nil)
+	fs.m.hear(res)
 	return readResult(b, e)
 }
 
 func (fs *rawFS) writeFifo(stop <-chan struct{}, h uint64, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	fs.m.tell()
 	res, _, e := fs.m.wait(stop, "fs.fifo.write", &fspb.Op{Handle: h, Flags: in.Flags}, data)
 	return uint32(res.GetN()), fuse.Status(e)
 }
@@ -334,6 +291,7 @@ func (fs *rawFS) closeFifo(fh uint64) bool {
 	fs.mu.Lock()
 	delete(fs.fifos, fh)
 	fs.mu.Unlock()
+	fs.m.tell()
 	_, _ = fs.m.send("fs.fifo.close", &fspb.Op{Handle: h})
 	return true
 }

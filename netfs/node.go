@@ -20,14 +20,16 @@ const forever = 1000 * time.Hour
 // home, and none at all across a notify.
 type rawFS struct {
 	fuse.RawFileSystem
-	m     *Mount
-	cache cache
-	held  heldSet
-	reads readSet
-	creds credCache
-	tasks taskCache
-	ships ships
-	own   ownFifos
+	m       *Mount
+	cache   cache
+	held    heldSet
+	reads   readSet
+	creds   credCache
+	tasks   taskCache
+	ships   ships
+	own     ownFifos
+	lockers lockers
+	handles atomic.Uint64 // of open files, the last one
 
 	mu    sync.Mutex
 	next  uint64
@@ -84,6 +86,7 @@ func newRawFS(m *Mount) *rawFS {
 	fs.held.init()
 	fs.creds.byPid = make(map[credKey]credEntry)
 	fs.ships.init()
+	fs.lockers.init()
 	fs.own.all = make(map[string]ownFifo)
 	return fs
 }

@@ -72,7 +72,7 @@ type client struct {
 	pins   map[pinKey]*obj
 	fifos  map[uint64]*fifo
 	next   uint64
-	locks  map[lockKey]int
+	locks  map[lockKey]*heldLock
 	gone   bool
 }
 
@@ -214,7 +214,7 @@ func (s *Server) attach(r *link.Request, mount uint64) (*client, uint64, error) 
 	}
 	c := &client{
 		peer: r.From, conn: r.Conn, mounts: map[uint64]struct{}{mount: {}}, pins: make(map[pinKey]*obj), fifos: make(map[uint64]*fifo),
-		locks: make(map[lockKey]int), over: make(chan struct{}),
+		locks: make(map[lockKey]*heldLock), over: make(chan struct{}),
 	}
 	if old != nil {
 		s.drop(old)
@@ -268,8 +268,8 @@ func (s *Server) drop(c *client) {
 	for _, f := range fifos {
 		f.close()
 	}
-	for _, fd := range locks {
-		_ = unix.Close(fd)
+	for _, k := range locks {
+		k.put(c)
 	}
 	s.mu.Lock()
 	s.high = max(s.high, seq)

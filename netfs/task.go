@@ -152,6 +152,7 @@ func (n *node) usedBy(tid uint32, write bool) {
 // they end. It is for when a job has ended.
 func (m *Mount) FlushEnded(ctx context.Context) error {
 	m.fs.own.end(m)
+	m.fs.unlockEnded()
 	ended := make(map[task]bool)
 	return m.flush(ctx, func(t task) bool {
 		if _, ok := ended[t]; !ok {

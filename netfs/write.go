@@ -315,10 +315,7 @@ func (fs *rawFS) recall(id string) {
 		return
 	}
 	if e := n.sendLocked(0); e != 0 {
-		if e != syscall.EHOSTDOWN {
-			w.err = e
-		}
-		fs.held.add(n, !w.clean()) // so that Flush finds it
+		n.lateLocked(e)
 		fs.m.log.Warn("what was written here could not be handed over", "file", n.name(), "err", e)
 	}
 	w.keepRun(n)

@@ -17,7 +17,7 @@ import (
 type helperFiles struct{ client *dev.Client }
 
 func (h helperFiles) Open(ctx context.Context, conn *link.Conn, desc []byte, t jobs.Tree, n *nest.Nest) ([]nest.FD, jobs.FileSet, error) {
-	o := dev.Options{PTMX: n.PTMX, BeforeForward: t.Flush}
+	o := dev.Options{PTMX: n.PTMX, BeforeForward: t.Flush, AfterRead: t.Applied}
 	if tr, ok := t.(*tree); ok {
 		o.Ship, o.Find = shipper{tr}, tr.find
 	}

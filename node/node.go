@@ -115,7 +115,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("file server: %w", err)
 	}
 	n.files.Register(n.router)
-	if n.devs, err = dev.NewServer(filepath.Join(cfg.Run, "dev"), cfg.Log); err != nil {
+	if n.devs, err = dev.NewServer(filepath.Join(cfg.Run, "dev"), n.files.Drain, cfg.Log); err != nil {
 		return nil, err
 	}
 	n.devs.Register(n.router)

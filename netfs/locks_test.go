@@ -1,0 +1,154 @@
+package netfs_test
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/netfs"
+)
+
+func openLock(t *testing.T, path string, flags int) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, flags, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// lockedAtHome reports whether somebody keeps others from writing to a file.
+func lockedAtHome(t *testing.T, path string) bool {
+	t.Helper()
+	f := openLock(t, path, os.O_RDWR)
+	defer f.Close()
+	return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) != nil || unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
+}
+
+// TestLocksEndWithTheirFile: locks of all kinds end when the file is closed, those of open files and of processes that only read among them.
+func TestLocksEndWithTheirFile(t *testing.T) {
+	h := newHome(t, t.TempDir())
+	put(t, h.path("f"), "")
+	x := h.mount(t)
+	for _, c := range []struct {
+		name      string
+		open, cmd int
+		lock      int16
+	}{
+		{"an open file's", os.O_RDWR, unix.F_OFD_SETLK, unix.F_WRLCK},
+		{"an open file's, shared", os.O_RDONLY, unix.F_OFD_SETLK, unix.F_RDLCK},
+		{"a process's", os.O_RDWR, unix.F_SETLK, unix.F_WRLCK},
+		{"a reading process's", os.O_RDONLY, unix.F_SETLK, unix.F_RDLCK},
+		{"flock", os.O_RDWR, 0, 0},
+		{"flock of a reader", os.O_RDONLY, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := openLock(t, x.path("f"), c.open)
+			var err error
+			if c.cmd != 0 {
+				err = unix.FcntlFlock(f.Fd(), c.cmd, &unix.Flock_t{Type: c.lock})
+			} else {
+				err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := unix.Dup(int(f.Fd()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.cmd != unix.F_SETLK { // a process's end with the first close
+				f.Close()
+			}
+			if !lockedAtHome(t, h.path("f")) {
+				t.Error("it is not locked")
+			}
+			f.Close()
+			_ = unix.Close(again)
+			for end := time.Now().Add(5 * time.Second); lockedAtHome(t, h.path("f")); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("it is locked for ever")
+				}
+			}
+		})
+	}
+}
+
+// TestLockAfterClose: the end of an open file, of which the kernel tells when it likes, takes no lock away that the same process has taken since.
+func TestLockAfterClose(t *testing.T) {
+	h := newHome(t, t.TempDir())
+	put(t, h.path("f"), "")
+	x := h.mount(t)
+	lock := func(flags int, kind int16) *os.File {
+		f := openLock(t, x.path("f"), flags)
+		if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: kind}); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	for i := range 500 {
+		lock(os.O_RDONLY, unix.F_RDLCK).Close() // of which the kernel tells us at the last close only
+		f := lock(os.O_RDWR, unix.F_WRLCK)
+		if i%10 == 0 {
+			time.Sleep(time.Millisecond) // it has come by now
+		}
+		if !lockedAtHome(t, h.path("f")) {
+			t.Fatal("the lock is lost, in round", i)
+		}
+		f.Close()
+	}
+}
+
+// TestLocksWithoutOpens: where the kernel tells of no close, locks last until what runs together has ended.
+func TestLocksWithoutOpens(t *testing.T) {
+	h := newHome(t, t.TempDir())
+	put(t, h.path("one"), "")
+	put(t, h.path("two"), "")
+	x := h.mount(t, func(c *netfs.MountConfig) { c.NoOpen = true })
+	c := exec.Command("unshare", "--pid", "--fork", "/bin/sh", "-c", `cd "$0"
+		sh -c 'exec 9<one; flock 9; :'
+		sh -c 'exec 9<two; flock 9; echo; read x; :'
+		:`, x.dir)
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outPipe, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewScanner(outPipe)
+	if err := c.Start(); err != nil {
+		t.Skip("no unshare here: ", err)
+	}
+	t.Cleanup(func() { _ = c.Wait() })
+	t.Cleanup(func() { _ = in.Close() })
+	if !out.Scan() {
+		t.Fatal("the second job did not begin")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := x.FlushEnded(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if lockedAtHome(t, h.path("one")) {
+		t.Error("what has ended has a lock")
+	}
+	if !lockedAtHome(t, h.path("two")) {
+		t.Error("what runs has lost its lock")
+	}
+	_ = in.Close()
+	_ = c.Wait()
+	if err := x.FlushEnded(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if lockedAtHome(t, h.path("two")) {
+		t.Error("what has ended has a lock")
+	}
+}
