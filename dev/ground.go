@@ -1,14 +1,13 @@
 package dev
 
 import (
-	"bytes"
 	"context"
-	"os"
-	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // ground says how a job stands to a terminal at home.
@@ -23,24 +22,14 @@ func background(ghost int, rdev uint64) ground {
 	if ghost == 0 {
 		return ground{}
 	}
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(ghost) + "/stat")
-	if err != nil {
+	st, err := sys.ReadProcStat(ghost)
+	if err != nil || st.Pgid <= 0 {
 		return ground{}
 	}
-	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if len(f) < 6 {
-		return ground{}
-	}
-	group, err1 := strconv.Atoi(string(f[2]))
-	tty, err2 := strconv.ParseInt(string(f[4]), 10, 32)
-	front, err3 := strconv.Atoi(string(f[5]))
-	if err1 != nil || err2 != nil || err3 != nil || group <= 0 {
-		return ground{}
-	}
-	// The kernel's old encoding of a device number, in which tty_nr is: the minor's upper bits above the major.
-	major, minor := uint64(tty)>>8&0xfff, uint64(tty)&0xff|uint64(tty)>>12&0xfff00
+	// The kernel's old encoding of a device number: the minor's upper bits above the major.
+	major, minor := uint64(st.TTY)>>8&0xfff, uint64(st.TTY)&0xff|uint64(st.TTY)>>12&0xfff00
 	here := uint64(unix.Major(rdev)) == major && uint64(unix.Minor(rdev)) == minor
-	return ground{is: here && front != group, group: group, stopped: string(f[0]) == "T"}
+	return ground{is: here && st.Front != st.Pgid, group: st.Pgid, stopped: st.State == 'T'}
 }
 
 const (

@@ -51,7 +51,6 @@ func FuzzStatus(f *testing.F) {
 			t.Fatal("more groups than bytes")
 		}
 		_ = parseStatus(b)
-		_, _ = parseStat(b)
 		_ = killed(b)
 	})
 }

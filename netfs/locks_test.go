@@ -1,10 +1,8 @@
 package netfs_test
 
 import (
-	"bufio"
 	"context"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -111,27 +109,8 @@ func TestLocksWithoutOpens(t *testing.T) {
 	put(t, h.path("one"), "")
 	put(t, h.path("two"), "")
 	x := h.mount(t, func(c *netfs.MountConfig) { c.NoOpen = true })
-	c := exec.Command("unshare", "--pid", "--fork", "/bin/sh", "-c", `cd "$0"
-		sh -c 'exec 9<one; flock 9; :'
-		sh -c 'exec 9<two; flock 9; echo; read x; :'
-		:`, x.dir)
-	in, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	outPipe, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := bufio.NewScanner(outPipe)
-	if err := c.Start(); err != nil {
-		t.Skip("no unshare here: ", err)
-	}
-	t.Cleanup(func() { _ = c.Wait() })
-	t.Cleanup(func() { _ = in.Close() })
-	if !out.Scan() {
-		t.Fatal("the second job did not begin")
-	}
+	end := x.apart(t, `sh -c 'exec 9<one; flock 9; :'
+		sh -c 'exec 9<two; flock 9; echo; read x; :'`)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := x.FlushEnded(ctx); err != nil {
@@ -143,8 +122,7 @@ func TestLocksWithoutOpens(t *testing.T) {
 	if !lockedAtHome(t, h.path("two")) {
 		t.Error("what runs has lost its lock")
 	}
-	_ = in.Close()
-	_ = c.Wait()
+	end()
 	if err := x.FlushEnded(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -60,11 +60,6 @@ func mountsNow() (map[int]mountInfo, error) {
 	return all, nil
 }
 
-// unescape gives a path as mountinfo writes it.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
-}
-
 // restore takes up the table of an earlier daemon. A mount that is gone keeps its number, and nothing is found by it.
 func (o *objects) restore(path, boot string) error {
 	o.mu.Lock()
@@ -94,7 +89,7 @@ func (o *objects) restore(path, boot string) error {
 	for _, r := range was.Mounts {
 		m := &mnt{index: uint32(len(o.mounts)), id: -1, fd: -1}
 		if is := now[r.ID]; is.mountRecord == r {
-			if fd, err := unix.Open(unescape(r.Point), unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+			if fd, err := unix.Open(sys.Unescape(r.Point), unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
 				if id, err := mountID(fd); err == nil && id == r.ID { // not hidden by another
 					if err := o.describe(m, fd, is.kind); err == nil {
 						m.id = r.ID

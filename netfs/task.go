@@ -7,6 +7,8 @@ import (
 	"os"
 	"strconv"
 	"sync"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // task is the topmost process of what runs together: the one whose parent is the init of its pid name space. The zero task
@@ -113,21 +115,11 @@ func parseStatus(b []byte) (st procStatus) {
 
 // startOf gives when a process began, 0 if there is none, and whether it has ended but for its parent's wait.
 func startOf(pid uint32) (start uint64, zombie bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	st, err := sys.ReadProcStat(int(pid))
 	if err != nil {
 		return 0, false
 	}
-	return parseStat(b)
-}
-
-func parseStat(b []byte) (start uint64, zombie bool) {
-	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // the name before it may hold anything
-	const state, startTime = 0, 19
-	if len(f) <= startTime {
-		return 0, false
-	}
-	start, _ = strconv.ParseUint(string(f[startTime]), 10, 64)
-	return start, f[state][0] == 'Z' || f[state][0] == 'X'
+	return st.Start, st.Ended()
 }
 
 // usedBy notes that a process opens the file to write to it, or to read what another may have written. What two tasks know of

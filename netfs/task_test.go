@@ -4,35 +4,43 @@ import (
 	"bufio"
 	"context"
 	"os/exec"
+	"sync"
 	"testing"
 	"time"
 )
+
+// apart runs a script in the tree, in a pid name space of its own as jobs have, until it has written a line. end ends its input, and waits.
+func (x *helper) apart(t *testing.T, script string) (end func()) {
+	t.Helper()
+	c := exec.Command("unshare", "--pid", "--fork", "/bin/sh", "-c", "cd \"$0\"\n"+script+"\n:", x.dir)
+	to, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Skip("no unshare here: ", err)
+	}
+	end = sync.OnceFunc(func() {
+		_ = to.Close()
+		_ = c.Wait()
+	})
+	t.Cleanup(end)
+	if !bufio.NewScanner(from).Scan() {
+		t.Fatal("the second job did not begin")
+	}
+	return end
+}
 
 // TestFlushEnded has one job end while another goes on with a temporary file, which is nobody else's affair.
 func TestFlushEnded(t *testing.T) {
 	h := newHome(t, t.TempDir())
 	x := h.mount(t)
-	c := exec.Command("unshare", "--pid", "--fork", "/bin/sh", "-c", `cd "$0"
-		sh -c 'echo mine > quick; :'
-		sh -c 'echo secret > tmp; echo; read x; rm tmp; :'
-		:`, x.dir)
-	in, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	outPipe, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := bufio.NewScanner(outPipe)
-	if err := c.Start(); err != nil {
-		t.Skip("no unshare here: ", err)
-	}
-	t.Cleanup(func() { _ = c.Wait() })
-	t.Cleanup(func() { _ = in.Close() })
-	if !out.Scan() {
-		t.Fatal("the second job did not begin")
-	}
+	x.apart(t, `sh -c 'echo mine > quick; :'
+		sh -c 'echo secret > tmp; echo; read x; rm tmp; :'`)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := x.FlushEnded(ctx); err != nil {

@@ -79,17 +79,11 @@ func status(wait int32) Status {
 
 // zombie gives the status of a process that has ended and was not waited for.
 func zombie(pid int) (int32, bool) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	st, err := sys.ReadProcStat(pid)
 	if err != nil {
 		return 0, false
 	}
-	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // the name may hold anything
-	const code = 49
-	if len(f) <= code || string(f[0]) != "Z" {
-		return 0, false
-	}
-	n, err := strconv.Atoi(string(f[code]))
-	return int32(n), err == nil
+	return st.ExitCode()
 }
 
 // numberOf gives the number here of the process of a pidfd; -1 when it has been waited for.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/onehost/onehost/names"
+	"github.com/onehost/onehost/sys"
 )
 
 // wanted are the controllers that a host uses. Memory is left alone in version 1: the hosts stay under whatever bounds the caller.
@@ -226,12 +227,12 @@ func still(dir string) bool {
 			return nil // likewise
 		}
 		for pid := range strings.FieldsSeq(string(data)) {
-			stat, _ := os.ReadFile("/proc/" + pid + "/stat")
-			_, rest, _ := strings.Cut(string(stat), ") ")
-			switch {
-			case strings.HasPrefix(rest, "R"):
+			n, _ := strconv.Atoi(pid)
+			st, _ := sys.ReadProcStat(n) // one that has ended is neither
+			switch st.State {
+			case 'R':
 				return errRuns
-			case strings.HasPrefix(rest, "D"):
+			case 'D':
 				waits = true
 			}
 		}

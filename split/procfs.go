@@ -2,26 +2,21 @@ package split
 
 import (
 	"bufio"
-	"bytes"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // birth gives the start time of a process in clock ticks since boot; 0 if it is gone or a zombie.
 func birth(pid int) uint64 {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
+	st, err := sys.ReadProcStat(pid)
+	if err != nil || st.Ended() {
 		return 0
 	}
-	i := bytes.LastIndexByte(data, ')') // the name before it may hold anything
-	f := strings.Fields(string(data[i+1:]))
-	if i < 0 || len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return 0
-	}
-	n, _ := strconv.ParseUint(f[19], 10, 64)
-	return n
+	return st.Start
 }
 
 // mountEntry is what we need of a line of mountinfo.
@@ -57,30 +52,11 @@ func parseMount(line string) (mountEntry, bool) {
 		return mountEntry{}, false
 	}
 	_, minor, _ := strings.Cut(l[2], ":")
-	m := mountEntry{subtree: unescape(l[3]), point: unescape(l[4]), kind: r[0]}
+	m := mountEntry{subtree: sys.Unescape(l[3]), point: sys.Unescape(l[4]), kind: r[0]}
 	if len(r) > 2 {
 		m.super = r[2]
 	}
 	var err error
 	m.minor, err = strconv.Atoi(minor)
 	return m, err == nil
-}
-
-// unescape undoes the octal escapes (\040 for a blank) of the kernel's mount tables.
-func unescape(s string) string {
-	if !strings.ContainsRune(s, '\\') {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }

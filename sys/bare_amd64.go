@@ -7,24 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bareStack is the stack of a thread without the Go runtime: its functions are nosplit, which the linker holds to 800 bytes.
-const bareStack = 16 << 10
+// bareStack is the stack of a thread without the Go runtime, as that of a child in our memory.
+const bareStack = stackSize
 
 // bareThread is what makes a thread of this process, bareProcess a child that tells nobody of its end, both of which share all but the registers.
 const (
 	bareProcess = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM
 	bareThread  = bareProcess | unix.CLONE_THREAD
 )
-
-// bareArgs is struct clone_args of the kernel, up to and with the stack.
-type bareArgs struct {
-	flags, _, childTid, _, _, stack, stackSize, _ uint64
-}
-
-// cloneBare is clone3; the child calls the function whose code is at entry, with arg, by Go's own calling convention.
-//
-//go:noescape
-func cloneBare(ca *bareArgs, size uintptr, arg unsafe.Pointer, entry uintptr) (tid, errno uintptr)
 
 // startBare runs loop, which must not return, on a thread or process of its own of which the runtime does not know, and gives its id. It
 // begins with every signal blocked, so that no handler of the runtime's can run there.
@@ -33,7 +23,7 @@ func cloneBare(ca *bareArgs, size uintptr, arg unsafe.Pointer, entry uintptr) (t
 // the race detector replaces by calls of its own that need a goroutine. Plain loads and stores of aligned words are whole on this machine. What s
 // points to, the stack in it and alive, which is nil or what the kernel clears at the end, must lie outside of Go's heap and stacks.
 func startBare[S any](flags uint64, s *S, loop func(*S), stack *[bareStack]byte, alive *uint32) (int, syscall.Errno) {
-	ca := &bareArgs{
+	ca := &cloneArgs{
 		flags: flags, stack: uint64(uintptr(unsafe.Pointer(stack))), stackSize: bareStack - 64, // room for what a callee may spill
 	}
 	if alive != nil {
@@ -44,7 +34,7 @@ func startBare[S any](flags uint64, s *S, loop func(*S), stack *[bareStack]byte,
 	entry := **(**uintptr)(unsafe.Pointer(&loop))
 	all, old := ^uint64(0), uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
-	id, errno := cloneBare(ca, unsafe.Sizeof(*ca), unsafe.Pointer(s), entry)
+	id, errno := cloneShared(ca, unsafe.Sizeof(*ca), unsafe.Pointer(s), entry, 0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	if errno != 0 && alive != nil {
 		*alive = 0

@@ -2,7 +2,6 @@ package sys
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 )
@@ -18,14 +17,9 @@ func Boot() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("boot id: %w", err)
 	}
-	stat, err := os.ReadFile("/proc/1/stat")
+	first, err := ReadProcStat(1)
 	if err != nil {
 		return "", fmt.Errorf("boot id: %w", err)
 	}
-	const starttime = 22 - 3 // of proc(5), counted from the field behind the name, which may hold anything
-	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(f) <= starttime {
-		return "", fmt.Errorf("boot id: /proc/1/stat: %w", errors.ErrUnsupported)
-	}
-	return fmt.Sprintf("%s %s %s", bytes.TrimSpace(id), space, f[starttime]), nil
+	return fmt.Sprintf("%s %s %d", bytes.TrimSpace(id), space, first.Start), nil
 }

@@ -244,7 +244,7 @@ type CloneOptions struct {
 
 // cloneArgs is struct clone_args of the kernel, up to and with the cgroup field.
 type cloneArgs struct {
-	flags, _, _, _, exitSignal, stack, stackSize, _, setTid, setTidSize, cgroup uint64
+	flags, _, childTid, _, exitSignal, stack, stackSize, _, setTid, setTidSize, cgroup uint64
 }
 
 // Clone makes a child that runs p. It returns as soon as the child exists; a failed step is read from the pipe whose

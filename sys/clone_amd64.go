@@ -22,12 +22,12 @@ func cloneAndRun(ca *cloneArgs, p *Program, pass uintptr) (uintptr, syscall.Errn
 	ca.stack = uint64(uintptr(unsafe.Pointer(&p.stack[0])))
 	ca.stackSize = stackSize - 64 // room for what a callee may spill
 	f := run
-	pid, errno := cloneShared(ca, unsafe.Sizeof(*ca), p, **(**uintptr)(unsafe.Pointer(&f)), pass)
+	pid, errno := cloneShared(ca, unsafe.Sizeof(*ca), unsafe.Pointer(p), **(**uintptr)(unsafe.Pointer(&f)), pass)
 	return pid, syscall.Errno(errno)
 }
 
-// cloneShared is clone3, with pass as an argument too many; the child calls the function whose code is at entry, with p. It does so by Go's own calling convention:
+// cloneShared is clone3, with pass as an argument too many; the child calls the function whose code is at entry, with arg. It does so by Go's own calling convention:
 // the wrapper that assembly would call instead tells the race detector of the call, on behalf of a goroutine that goes on elsewhere.
 //
 //go:noescape
-func cloneShared(ca *cloneArgs, size uintptr, p *Program, entry, pass uintptr) (pid, errno uintptr)
+func cloneShared(ca *cloneArgs, size uintptr, arg unsafe.Pointer, entry, pass uintptr) (pid, errno uintptr)

@@ -1,10 +1,10 @@
 #include "textflag.h"
 
-// func cloneShared(ca *cloneArgs, size uintptr, p *Program, entry, pass uintptr) (pid, errno uintptr)
+// func cloneShared(ca *cloneArgs, size uintptr, arg unsafe.Pointer, entry, pass uintptr) (pid, errno uintptr)
 TEXT ·cloneShared(SB), NOSPLIT, $0-56
 	MOVQ ca+0(FP), DI
 	MOVQ size+8(FP), SI
-	MOVQ p+16(FP), R12 // the child has the parent's registers, R14, the goroutine, among them
+	MOVQ arg+16(FP), R12 // the child has the parent's registers, R14, the goroutine, among them
 	MOVQ entry+24(FP), R13
 	MOVQ pass+32(FP), DX
 	MOVL $435, AX      // clone3

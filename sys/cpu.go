@@ -248,7 +248,7 @@ func hierarchies(mountinfo []byte) map[string]hierarchy {
 		if !ok || len(f) < 5 || len(rest) < 3 {
 			continue
 		}
-		h := hierarchy{dir: strings.TrimPrefix(unescape(f[4]), "/"), root: unescape(f[3])}
+		h := hierarchy{dir: strings.TrimPrefix(Unescape(f[4]), "/"), root: Unescape(f[3])}
 		switch rest[0] {
 		case "cgroup2":
 			trees[""] = h
@@ -279,8 +279,8 @@ func memberships(cgroup []byte) map[string]string {
 	return groups
 }
 
-// unescape undoes the octal of mountinfo, \040 for a blank.
-func unescape(s string) string {
+// Unescape undoes the octal escapes of the kernel's mount tables, \040 for a blank.
+func Unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}

@@ -1,14 +1,12 @@
 package carrier
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +18,7 @@ import (
 	"github.com/onehost/onehost/member"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/proc/nest"
+	"github.com/onehost/onehost/sys"
 )
 
 // Config is what Carriers are made of.
@@ -238,12 +237,8 @@ const dyingEvery = 200 * time.Millisecond
 // dying reports whether a process is dead that has threads which have not ended. One that tells the kernel what has changed waits there for a
 // directory, whoever has that directory for an answer of the carrier, and no signal ends either.
 func dying(pid int) bool {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return false
-	}
-	end := bytes.LastIndex(b, []byte(") ")) // the name may hold anything
-	return end >= 0 && end+2 < len(b) && b[end+2] == 'Z'
+	st, err := sys.ReadProcStat(pid)
+	return err == nil && st.State == 'Z'
 }
 
 // release ends all that waits for an answer of a carrier which is dead: the carrier itself may be among that.

@@ -1,9 +1,6 @@
 package jobs
 
 import (
-	"bytes"
-	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -11,6 +8,7 @@ import (
 
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/proc/jobs/jobspb"
+	"github.com/onehost/onehost/sys"
 )
 
 // watchEvery is how often a run that has jobs elsewhere is looked at. It passes on itself what stops its ghosts, unless it is
@@ -116,10 +114,6 @@ func (r *running) heard(kind jobspb.Event_Kind) bool {
 
 // isStopped reports whether a process is stopped by a signal.
 func isStopped(pid int) bool {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return false
-	}
-	end := bytes.LastIndex(b, []byte(") ")) // the name may hold anything
-	return end >= 0 && end+2 < len(b) && b[end+2] == 'T'
+	st, err := sys.ReadProcStat(pid)
+	return err == nil && st.State == 'T'
 }

@@ -19,10 +19,10 @@ func (r *Reader) answer(ghosts map[int]names.Host) *answer {
 	}
 	for pid, s := range r.procs {
 		p := &listpb.Proc{
-			Uid: s.known.status.uids[0], State: uint32(s.stat.state), Tty: ttyName(s.stat.tty), Nice: int32(s.stat.nice),
-			CpuNs: int64(s.stat.ticks) * int64(tick), Rss: s.stat.pages * pageSize,
-			StartedNs: r.boot.UnixNano() + int64(s.stat.start)*int64(tick),
-			Comm:      []byte(s.known.comm), Command: []byte(s.known.command), Kernel: s.stat.flags&kernelThread != 0,
+			Uid: s.known.status.uids[0], State: uint32(s.stat.State), Tty: ttyName(s.stat.TTY), Nice: int32(s.stat.Nice),
+			CpuNs: int64(s.stat.Ticks) * int64(tick), Rss: s.stat.Pages * pageSize,
+			StartedNs: r.boot.UnixNano() + int64(s.stat.Start)*int64(tick),
+			Comm:      []byte(s.known.comm), Command: []byte(s.known.command), Kernel: s.stat.Flags&kernelThread != 0,
 		}
 		switch {
 		case s.known.home != names.Here:
@@ -34,7 +34,7 @@ func (r *Reader) answer(ghosts map[int]names.Host) *answer {
 			a.unnamed++
 			continue
 		default:
-			p.Pid, p.Ppid, p.Pgid, p.Session = uint32(pid), uint32(s.stat.ppid), uint32(s.stat.pgid), uint32(s.stat.session)
+			p.Pid, p.Ppid, p.Pgid, p.Session = uint32(pid), uint32(s.stat.Ppid), uint32(s.stat.Pgid), uint32(s.stat.Session)
 			p.Elsewhere = uint32(ghosts[pid])
 			if name, ok := all[p.Uid]; ok && len(ghosts) == 0 {
 				a.users[p.Uid] = name
@@ -60,12 +60,12 @@ const nobody = ^uint32(0)
 // nested fills in the numbers of a process of a nest, as its home has them.
 func (r *Reader) nested(p *listpb.Proc, s *seen) {
 	p.Home, p.Pid = uint32(s.known.home), uint32(s.known.status.pids[1])
-	p.Ppid = r.inner(s.stat.ppid, s.known.home)
-	p.Pgid = r.inner(s.stat.pgid, s.known.home)
-	if p.Pgid == 0 && len(s.known.status.pgids) > 1 && s.known.pgid == s.stat.pgid { // its leader is gone
+	p.Ppid = r.inner(s.stat.Ppid, s.known.home)
+	p.Pgid = r.inner(s.stat.Pgid, s.known.home)
+	if p.Pgid == 0 && len(s.known.status.pgids) > 1 && s.known.pgid == s.stat.Pgid { // its leader is gone
 		p.Pgid = uint32(s.known.status.pgids[1])
 	}
-	if p.Session = r.inner(s.stat.session, s.known.home); p.Session == 0 && len(s.known.status.sids) > 1 && s.known.session == s.stat.session {
+	if p.Session = r.inner(s.stat.Session, s.known.home); p.Session == 0 && len(s.known.status.sids) > 1 && s.known.session == s.stat.Session {
 		p.Session = uint32(s.known.status.sids[1])
 	}
 	// Whoever stands right below the init is a job, or an orphan.
@@ -75,7 +75,7 @@ func (r *Reader) nested(p *listpb.Proc, s *seen) {
 			break
 		}
 		p.Job = uint32(n)
-		up = r.procs[up.stat.ppid]
+		up = r.procs[up.stat.Ppid]
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/proc/list/listpb"
+	"github.com/onehost/onehost/sys"
 )
 
 // maxCommand is how many bytes of a command line are told, at most.
@@ -67,7 +68,7 @@ type known struct {
 
 // seen is a process in a reading.
 type seen struct {
-	stat  stat
+	stat  sys.ProcStat
 	known *known
 }
 
@@ -164,21 +165,21 @@ func (r *Reader) process(name string, now time.Time, recent bool) *seen {
 	if err != nil {
 		return nil
 	}
-	st, err := parseStat(b)
+	st, err := sys.ParseProcStat(b)
 	if err != nil {
 		return nil
 	}
-	k := r.known[st.pid]
-	if k != nil && k.start != st.start {
+	k := r.known[st.Pid]
+	if k != nil && k.start != st.Start {
 		k = nil
 	}
-	age := refreshAfter + refreshOver*time.Duration(st.pid%64)/64
-	if k != nil && recent && k.comm == string(st.comm) && now.Sub(k.read) < age {
-		st.comm = nil
+	age := refreshAfter + refreshOver*time.Duration(st.Pid%64)/64
+	if k != nil && recent && k.comm == string(st.Comm) && now.Sub(k.read) < age {
+		st.Comm = nil
 		return &seen{st, k}
 	}
-	next := &known{start: st.start, read: now, comm: string(st.comm), pgid: st.pgid, session: st.session}
-	st.comm = nil // the buffer is used again
+	next := &known{start: st.Start, read: now, comm: string(st.Comm), pgid: st.Pgid, session: st.Session}
+	st.Comm = nil // the buffer is used again
 	if k != nil {
 		next.home = k.home
 	}
@@ -198,7 +199,7 @@ func (r *Reader) process(name string, now time.Time, recent bool) *seen {
 	if k != nil && k.command == next.command {
 		next.command = k.command // one copy is enough
 	}
-	r.known[st.pid] = next
+	r.known[st.Pid] = next
 	return &seen{st, next}
 }
 

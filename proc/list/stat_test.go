@@ -8,68 +8,6 @@ import (
 	"testing"
 )
 
-const statLine = "4711 (a) b (c) S 4700 4699 4698 34819 4711 4194304 175 0 0 0 250 40 0 0 20 -5 1 0 123456 11296768 1317 18446744073709551615 0 0 0 0\n"
-
-func TestParseStat(t *testing.T) {
-	s, err := parseStat([]byte(statLine))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(s.comm) != "a) b (c" {
-		t.Errorf("comm %q", s.comm)
-	}
-	s.comm = nil
-	want := stat{
-		pid: 4711, state: 'S', ppid: 4700, pgid: 4699, session: 4698, tty: 34819, flags: 4194304, ticks: 290, nice: -5, start: 123456, pages: 1317,
-	}
-	if got := s; got.pid != want.pid || got.state != want.state || got.ppid != want.ppid || got.pgid != want.pgid || got.session != want.session ||
-		got.tty != want.tty || got.flags != want.flags || got.ticks != want.ticks || got.nice != want.nice || got.start != want.start || got.pages != want.pages {
-		t.Errorf("%+v, want %+v", got, want)
-	}
-}
-
-func TestParseStatRefuses(t *testing.T) {
-	short := statLine[:strings.Index(statLine, " 1317")]
-	for _, text := range []string{
-		"", "(", "1 ()", "x (a) S 1", " (a) S 1 2 3", "-1 (a)" + statLine[14:], short,
-		strings.Replace(statLine, " S ", " SS ", 1), strings.Replace(statLine, "4700", "47x0", 1), strings.Replace(statLine, "123456", "-1", 1),
-	} {
-		if s, err := parseStat([]byte(text)); err == nil {
-			t.Errorf("%q: %+v", text, s)
-		}
-	}
-	if _, err := parseStat([]byte(strings.TrimSpace(statLine[:strings.Index(statLine, " 18446744073709551615")]))); err != nil {
-		t.Errorf("what follows is not needed: %v", err)
-	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	f.Add([]byte(statLine))
-	f.Add([]byte("1 () R 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"))
-	if own, err := os.ReadFile("/proc/self/stat"); err == nil {
-		f.Add(own)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := parseStat(b)
-		if err != nil {
-			return
-		}
-		if s.pid < 1 || len(s.comm) > len(b) {
-			t.Errorf("%q: %+v", b, s)
-		}
-		// What was understood says the same when the name is replaced by a plain one.
-		open, end := strings.IndexByte(string(b), '('), strings.LastIndexByte(string(b), ')')
-		again, err := parseStat([]byte(string(b[:open]) + "(x)" + string(b[end+1:])))
-		if err != nil || string(again.comm) != "x" {
-			t.Fatalf("%q: %v", b, err)
-		}
-		s.comm, again.comm = nil, nil
-		if s.pid != again.pid || s.start != again.start || s.pages != again.pages || s.state != again.state {
-			t.Errorf("%q: %+v, %+v", b, s, again)
-		}
-	})
-}
-
 func TestParseStatus(t *testing.T) {
 	s, err := parseStatus([]byte("Name:\tUid:\t9\nUmask:\t0022\nUid:\t1000\t0\t0\t0\nGid:\t1\t1\t1\t1\nNStgid:\t7\t1\nNSpid:\t7\t32770\t1\nNSpgid:\t5\t34\t0\nNSsid:\t5\t0\t0\nVmPeak:\t9 kB"))
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // Names of the two processes that stay behind a mount, as argv[0].
@@ -107,16 +109,11 @@ func mounted(dir string) (bool, error) {
 	for line := range strings.Lines(string(b)) {
 		mount, about, ok := strings.Cut(line, " - ")
 		f := strings.Fields(mount)
-		if ok && len(f) >= 5 && unescape(f[4]) == dir {
+		if ok && len(f) >= 5 && sys.Unescape(f[4]) == dir {
 			is = strings.HasPrefix(about, Type+" ")
 		}
 	}
 	return is, nil
-}
-
-// unescape undoes what the kernel makes of blanks in names.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 func command(name, control, dir string) *exec.Cmd {

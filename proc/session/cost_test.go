@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/onehost/onehost/sys"
 )
 
 const costs = `
@@ -76,9 +78,9 @@ func TestGhostSize(t *testing.T) {
 	pid := f.ghostPid(0)
 	p := "/proc/" + strconv.Itoa(pid)
 	eventually(t, "the ghost is one, with its socket and its signals", func() bool {
-		st, err := readStat(pid)
+		st, err := sys.ReadProcStat(pid)
 		fds, e := os.ReadDir(p + "/fd")
-		return err == nil && e == nil && st.state == 'S' && len(fds) == 2
+		return err == nil && e == nil && st.State == 'S' && len(fds) == 2
 	})
 	b, err := os.ReadFile(p + "/smaps_rollup")
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/intercept"
 	"github.com/onehost/onehost/place"
+	"github.com/onehost/onehost/sys"
 )
 
 // Bounds of what is read of an exec's words: enough for the rules. The job itself is read at the new image, in full.
@@ -64,18 +65,18 @@ func (s *supervisor) Exec(n *intercept.Notification) {
 	spreads := s.rules.Spreader(file.name, argv)
 	if joining {
 		if joined := s.joined(pid); joined != nil { // run inside of this run, become its command
-			s.wg.Go(func() { s.candidate(n, pid, file, argv, joined, spreads, stat{}) })
+			s.wg.Go(func() { s.candidate(n, pid, file, argv, joined, spreads, sys.ProcStat{}) })
 			return
 		}
 	}
 	var parent *spreader
-	var st stat
+	var st sys.ProcStat
 	if parents && !settled && !known {
 		// The keeper's other children are orphans that came to it as their subreaper: daemons and what was left in the background. Nobody waits for
 		// them, and neither must the session.
-		if st, err = readStat(pid); err == nil && (st.ppid != s.keeper || pid == s.command) {
+		if st, err = sys.ReadProcStat(pid); err == nil && (st.Ppid != s.keeper || pid == s.command) {
 			s.mu.Lock()
-			parent = s.spreaders[st.ppid]
+			parent = s.spreaders[st.Ppid]
 			s.mu.Unlock()
 		}
 	}
@@ -118,13 +119,13 @@ func (s *supervisor) joined(pid int) *spreader {
 }
 
 // candidate decides about an exec that may go elsewhere, and sees it through. pid is the process, and st what is known of it.
-func (s *supervisor) candidate(n *intercept.Notification, pid int, file execFile, argv []string, parent *spreader, spreads bool, st stat) {
+func (s *supervisor) candidate(n *intercept.Notification, pid int, file execFile, argv []string, parent *spreader, spreads bool, st sys.ProcStat) {
 	kind, ok := file.look()
 	if !ok || !n.Valid() { // a search of PATH, mostly
 		n.Continue()
 		return
 	}
-	j := &job{id: s.jobs.Add(1), pid: pid, command: commandLine(file.name, argv), began: time.Now(), ppid: st.ppid}
+	j := &job{id: s.jobs.Add(1), pid: pid, command: commandLine(file.name, argv), began: time.Now(), ppid: st.Ppid}
 	j.again = s.cfg.Fallback == control.FallbackRetry || (s.cfg.Fallback != control.FallbackNever && parent.rerun)
 	reason, stay := s.rules.Stay(file.name, argv, func(name string) (string, bool) { return script(n.TID, file, name) })
 	stays := true
@@ -144,7 +145,7 @@ func (s *supervisor) candidate(n *intercept.Notification, pid int, file execFile
 		reason = kind
 	case s.cfg.Local:
 		reason = reasonLocal
-	case children(pid, st.tasks == 1):
+	case children(pid, st.Threads == 1):
 		reason = reasonChildren
 	default:
 		stays = false

@@ -12,6 +12,7 @@ import (
 
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/proc/ghost"
+	"github.com/onehost/onehost/sys"
 )
 
 // follow reads the job's events to its end, beginning it again where that is allowed.
@@ -99,7 +100,7 @@ func (r *remoteJob) stop(ev control.JobEvent) {
 	conts := r.conts
 	r.mu.Unlock()
 	r.haltedNow()
-	if st, err := readStat(r.pid); was || err != nil || st.state == 'T' {
+	if st, err := sys.ReadProcStat(r.pid); was || err != nil || st.State == 'T' {
 		return
 	}
 	switch ev.Signal {
@@ -121,8 +122,8 @@ func (r *remoteJob) cont(ev control.JobEvent) {
 			r.mu.Unlock()
 			return
 		}
-		st, err := readStat(r.pid)
-		waked := err == nil && st.state == 'T'
+		st, err := sys.ReadProcStat(r.pid)
+		waked := err == nil && st.State == 'T'
 		if waked {
 			r.stopped, r.woken = false, true
 			_ = unix.Kill(r.pid, unix.SIGCONT) // before another stop can be ordered, which it would undo
@@ -420,7 +421,7 @@ func (r *remoteJob) end() {
 // stoppedAll reports whether every ghost is stopped.
 func (s *supervisor) stoppedAll() bool {
 	for _, r := range s.allGhosts() {
-		if st, err := readStat(r.pid); err == nil && st.state != 'T' {
+		if st, err := sys.ReadProcStat(r.pid); err == nil && st.State != 'T' {
 			return false
 		}
 	}

@@ -171,8 +171,8 @@ func (s *supervisor) halt(all []*remoteJob) {
 func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) (stopping []*remoteJob) {
 	group := -pid
 	if pid == 0 {
-		if st, err := readStat(tid); err == nil {
-			group = st.pgid
+		if st, err := sys.ReadProcStat(tid); err == nil {
+			group = st.Pgid
 		}
 	}
 	from, err := leader(tid)
@@ -197,8 +197,8 @@ func (s *supervisor) announce(tid, pid, sig int, all []*remoteJob) (stopping []*
 }
 
 func inGroup(pid, group int) bool {
-	st, err := readStat(pid)
-	return err == nil && st.pgid == group
+	st, err := sys.ReadProcStat(pid)
+	return err == nil && st.Pgid == group
 }
 
 // toGroup reports whether a signal that the ghost got went to its whole group, so that it must reach all of the job's. What the
@@ -213,8 +213,8 @@ func (r *remoteJob) toGroup(sig int, code int32, from int) bool {
 	r.mu.Unlock()
 	announced = announced && e.from == from && time.Since(e.at) < expectTime
 	w := r.s.witness
-	st, err := readStat(r.pid)
-	if err != nil || !inGroup(w.pid, st.pgid) {
+	st, err := sys.ReadProcStat(r.pid)
+	if err != nil || !inGroup(w.pid, st.Pgid) {
 		return announced
 	}
 	was := r.counted[sig]

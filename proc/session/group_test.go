@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/onehost/onehost/control"
+	"github.com/onehost/onehost/sys"
 )
 
 // TestToGroup: a signal to a ghost alone is one for its job's process alone; one to its process group, whoever sends it and in
@@ -48,7 +49,7 @@ for line in sys.stdin:
 		eventually(t, "a ghost", func() bool { return stateOf(f.ghostPid(i)) == 'S' })
 	}
 	one, two := f.ghostPid(0), f.ghostPid(1)
-	if st, err := readStat(one); err != nil || st.pgid != cmd.Process.Pid {
+	if st, err := sys.ReadProcStat(one); err != nil || st.Pgid != cmd.Process.Pid {
 		one, two = two, one
 	}
 	kill := func(pid int, sig syscall.Signal) func() error {
@@ -121,7 +122,7 @@ while True: time.sleep(0.01)`, got)
 	witness := 0
 	for _, p := range descendants(run) { // in run's group, as the command, and of the same program as run
 		comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p), "comm"))
-		if st, serr := readStat(p); err == nil && serr == nil && st.pgid == run && !strings.HasPrefix(string(comm), "python") {
+		if st, serr := sys.ReadProcStat(p); err == nil && serr == nil && st.Pgid == run && !strings.HasPrefix(string(comm), "python") {
 			witness = p
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
 	"github.com/onehost/onehost/proc/ghost"
+	"github.com/onehost/onehost/sys"
 )
 
 // job is one candidate.
@@ -119,8 +120,8 @@ func (s *supervisor) take(n *intercept.Notification, j *job) *remoteJob {
 	var conn *control.Conn
 	parent := j.ppid
 	if parent == 0 {
-		if st, err := readStat(held.Pid); err == nil {
-			parent = st.ppid
+		if st, err := sys.ReadProcStat(held.Pid); err == nil {
+			parent = st.Ppid
 		}
 	}
 	if err == nil {
@@ -320,7 +321,7 @@ func (r *remoteJob) wokenUnseen() {
 		return
 	}
 	for end := time.Now().Add(sureTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if st, err := readStat(r.pid); err != nil || st.state == 'T' {
+		if st, err := sys.ReadProcStat(r.pid); err != nil || st.State == 'T' {
 			return
 		}
 	}
@@ -376,16 +377,16 @@ const keptOrders = 256
 
 // reparented tells the job if its ghost has another parent than it knows of.
 func (r *remoteJob) reparented() {
-	st, err := readStat(r.pid)
+	st, err := sys.ReadProcStat(r.pid)
 	if err != nil {
 		return
 	}
 	r.mu.Lock()
 	was := r.parent
-	r.parent = st.ppid
+	r.parent = st.Ppid
 	r.mu.Unlock()
-	if was != st.ppid {
-		r.order(control.JobOrder{Parent: st.ppid})
+	if was != st.Ppid {
+		r.order(control.JobOrder{Parent: st.Ppid})
 	}
 }
 

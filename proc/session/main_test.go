@@ -21,6 +21,7 @@ import (
 	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/place"
+	"github.com/onehost/onehost/sys"
 )
 
 // The test binary stands in for onehost: with envRun set it runs its arguments in a session.
@@ -233,11 +234,11 @@ func (f *fake) play(ctx context.Context, who control.Caller, c *control.Conn, bo
 		words = words[1:]
 	}
 	if len(words) > 1 && words[1] == "regicide" {
-		keeper, err := readStat(req.Pid)
+		keeper, err := sys.ReadProcStat(req.Pid)
 		if err != nil {
 			return false, err
 		}
-		return false, errors.Join(unix.Kill(keeper.ppid, unix.SIGSTOP), unix.Kill(who.Pid, unix.SIGKILL))
+		return false, errors.Join(unix.Kill(keeper.Ppid, unix.SIGSTOP), unix.Kill(who.Pid, unix.SIGKILL))
 	}
 	if len(words) > 1 && words[1] == "refuse" {
 		return false, c.Send(control.JobEvent{Kind: control.JobRefused, Reason: "imagined"})

@@ -1,9 +1,6 @@
 package session
 
 import (
-	"bytes"
-	"cmp"
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -13,50 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/onehost/onehost/proc/ghost"
+	"github.com/onehost/onehost/sys"
 )
-
-// stat is what the supervisor needs of /proc/PID/stat.
-type stat struct {
-	state byte
-	ppid  int
-	pgid  int
-	tasks int    // threads
-	start uint64 // clock ticks since boot
-}
-
-// readStat reads /proc/PID/stat by bare system calls: it is done at nearly every exec.
-func readStat(pid int) (stat, error) {
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return stat{}, err
-	}
-	defer unix.Close(fd)
-	var buf [1024]byte // a name of 15 bytes and numbers
-	n, err := unix.Read(fd, buf[:])
-	if err != nil {
-		return stat{}, err
-	}
-	return parseStat(buf[:n])
-}
-
-func parseStat(b []byte) (stat, error) {
-	end := bytes.LastIndexByte(b, ')') // the name may hold anything
-	if end < 0 || end+2 > len(b) {
-		return stat{}, fmt.Errorf("/proc/PID/stat: %w", syscall.EINVAL)
-	}
-	f := bytes.Fields(b[end+1:])
-	if len(f) < 20 || len(f[0]) != 1 {
-		return stat{}, fmt.Errorf("/proc/PID/stat: %w", syscall.EINVAL)
-	}
-	ppid, err1 := strconv.Atoi(string(f[1]))
-	pgid, err2 := strconv.Atoi(string(f[2]))
-	tasks, err4 := strconv.Atoi(string(f[17]))
-	start, err3 := strconv.ParseUint(string(f[19]), 10, 64)
-	if err := cmp.Or(err1, err2, err3, err4); err != nil {
-		return stat{}, fmt.Errorf("/proc/PID/stat: %w", syscall.EINVAL)
-	}
-	return stat{state: f[0][0], ppid: ppid, pgid: pgid, tasks: tasks, start: start}, nil
-}
 
 // leader gives the process a thread belongs to.
 func leader(tid int) (int, error) {
@@ -157,8 +112,8 @@ func descendants(pid int) []int {
 		if err != nil {
 			continue
 		}
-		if st, err := readStat(p); err == nil && st.state != 'Z' {
-			below[st.ppid] = append(below[st.ppid], p)
+		if st, err := sys.ReadProcStat(p); err == nil && st.State != 'Z' {
+			below[st.Ppid] = append(below[st.Ppid], p)
 		}
 	}
 	var out []int

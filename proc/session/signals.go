@@ -124,8 +124,8 @@ func ends(sig syscall.Signal) bool {
 const aloneTime = 50 * time.Millisecond
 
 func isStopped(pid int) bool {
-	st, err := readStat(pid)
-	return err == nil && st.state == 'T'
+	st, err := sys.ReadProcStat(pid)
+	return err == nil && st.State == 'T'
 }
 
 // stopTimeout bounds the wait for jobs elsewhere to stop.
@@ -151,18 +151,18 @@ func (s *supervisor) stopSelf(sig syscall.Signal, command int) {
 
 // orphaned reports whether the signals of job control would not stop us: the process group is orphaned, as far as our own parent tells.
 func orphaned() bool {
-	self, err := readStat(os.Getpid())
+	self, err := sys.ReadProcStat(os.Getpid())
 	if err != nil {
 		return true
 	}
-	parent, err := readStat(self.ppid)
-	if err != nil || parent.pgid == self.pgid {
+	parent, err := sys.ReadProcStat(self.Ppid)
+	if err != nil || parent.Pgid == self.Pgid {
 		return true
 	}
 	ours, err := unix.Getsid(0)
 	if err != nil {
 		return true
 	}
-	its, err := unix.Getsid(self.ppid)
+	its, err := unix.Getsid(self.Ppid)
 	return err != nil || its != ours
 }

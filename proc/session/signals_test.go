@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/onehost/onehost/sys"
 )
 
 // start begins a run and waits until the daemon has n jobs of it.
@@ -138,7 +140,7 @@ func TestStopContinue(t *testing.T) {
 		if err := unix.Kill(pid, sig); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the ghost stops", func() bool { st, err := readStat(pid); return err == nil && st.state == 'T' })
+		eventually(t, "the ghost stops", func() bool { st, err := sys.ReadProcStat(pid); return err == nil && st.State == 'T' })
 		eventually(t, "the job stops", func() bool { return slices.Contains(f.ordered(), int(sig)) })
 		eventually(t, "run stops with CMD", func() bool { return stateOf(parentOf(t, parentOf(t, pid))) == 'T' })
 		if err := unix.Kill(parentOf(t, parentOf(t, pid)), unix.SIGCONT); err != nil {
@@ -204,7 +206,7 @@ func TestBelatedNews(t *testing.T) {
 		}
 		eventually(t, "the job is told", func() bool { o := f.ordered(); return len(o) > 0 && o[len(o)-1] == int(sig) })
 	}
-	leads := func() bool { st, err := readStat(pid); return err == nil && st.pgid == pid }
+	leads := func() bool { st, err := sys.ReadProcStat(pid); return err == nil && st.Pgid == pid }
 	send(unix.SIGCONT)
 	eventually(t, "it goes on after the news of a stop", func() bool { return leads() && stateOf(pid) == 'S' })
 	send(unix.SIGSTOP)
@@ -242,20 +244,20 @@ func TestKeeperEndsWithSignalsPending(t *testing.T) {
 }
 
 func stateOf(pid int) byte {
-	st, err := readStat(pid)
+	st, err := sys.ReadProcStat(pid)
 	if err != nil {
 		return 0
 	}
-	return st.state
+	return st.State
 }
 
 func parentOf(t *testing.T, pid int) int {
 	t.Helper()
-	st, err := readStat(pid)
+	st, err := sys.ReadProcStat(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return st.ppid
+	return st.Ppid
 }
 
 // TestKillRun: whoever of run and keeper is killed, or all of run's process group, nothing of the session is left.

@@ -4,6 +4,7 @@ import (
 	"maps"
 
 	"github.com/onehost/onehost/intercept"
+	"github.com/onehost/onehost/sys"
 )
 
 // A process may run elsewhere before the one at home is its ghost: who hears of it may call for it at once. Until then the call would reach
@@ -34,8 +35,8 @@ func (s *supervisor) whenTaken(n *intercept.Notification, pid int, f func()) boo
 	}
 	group := -pid
 	if pid == 0 {
-		if st, err := readStat(n.TID); err == nil {
-			group = st.pgid
+		if st, err := sys.ReadProcStat(n.TID); err == nil {
+			group = st.Pgid
 		}
 	}
 	maps.DeleteFunc(busy, func(p int, _ <-chan struct{}) bool {
