@@ -16,25 +16,41 @@ type AwayJob struct {
 	Run  int // the process that is the session's supervisor
 }
 
+func (h *Home) isGoing(pid int, to names.Host) {
+	h.mu.Lock()
+	h.going[pid] = to
+	h.mu.Unlock()
+}
+
 func (h *Home) isAway(j AwayJob) {
 	h.mu.Lock()
 	h.away[j.Pid] = j
+	delete(h.going, j.Pid)
 	h.mu.Unlock()
 }
 
 func (h *Home) notAway(pid int) {
 	h.mu.Lock()
 	delete(h.away, pid)
+	delete(h.going, pid)
 	h.mu.Unlock()
 }
 
 // Away gives the job that has the number, if it runs elsewhere now. One that is on its way there or back, or has ended, is where its
-// ghost is: what the ghost is sent goes with it.
+// ghost is: what the ghost is sent goes with it. Going tells who asks only where it is.
 func (h *Home) Away(pid int) (AwayJob, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	j, ok := h.away[pid]
 	return j, ok
+}
+
+// Going gives the host that a job has been sent to which has not been heard of there yet. It may run there already.
+func (h *Home) Going(pid int) (names.Host, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	to, ok := h.going[pid]
+	return to, ok
 }
 
 // AllAway gives what runs elsewhere now.

@@ -78,6 +78,7 @@ type Home struct {
 	kept     map[jobKey]*image       // until the job has ended or its session has
 	runs     map[int]*watched        // runs with jobs elsewhere, by pid
 	away     map[int]AwayJob         // what runs elsewhere now, by pid
+	going    map[int]names.Host      // what has been sent there and not been heard of yet, by pid
 }
 
 type jobKey struct{ session, job uint64 }
@@ -90,7 +91,7 @@ type image struct {
 
 // NewHome makes the home's end.
 func NewHome(cfg HomeConfig) *Home {
-	return &Home{cfg: cfg, sessions: map[uint64]*openSession{}, kept: map[jobKey]*image{}, runs: map[int]*watched{}, away: map[int]AwayJob{}}
+	return &Home{cfg: cfg, sessions: map[uint64]*openSession{}, kept: map[jobKey]*image{}, runs: map[int]*watched{}, away: map[int]AwayJob{}, going: map[int]names.Host{}}
 }
 
 // OpenSession says that a session of the user begins; DropSession ends it.
@@ -317,9 +318,11 @@ func (h *Home) drive(ctx context.Context, conn *link.Conn, said *said, run int, 
 	var s *link.Stream
 	if err == nil {
 		h.sent(req.Session, req.Host)
+		h.isGoing(req.Pid, req.Host)
 		s, err = conn.Open(context.WithoutCancel(ctx), Method, nil, ready)
 	}
 	if err != nil {
+		h.notAway(req.Pid)
 		return control.JobEvent{Kind: control.JobLost, Host: req.Host, Reason: err.Error()}, nil //nolint:nilerr // the event says so
 	}
 	return h.carry(ctx, &leg{conn: conn, stream: s}, said, run, req, img), nil

@@ -81,7 +81,7 @@ func (s *Space) where(ctx context.Context, name Names, body json.RawMessage) (an
 	if err := json.Unmarshal(body, &r); err != nil {
 		return nil, fmt.Errorf("bad request: %w: %w", err, syscall.EINVAL)
 	}
-	at, err := s.Process(r.Pid).Where(ctx)
+	at, err := s.sought(r.Pid).Where(ctx)
 	if err != nil {
 		return nil, s.sentence(r.Pid, "", err)
 	}

@@ -158,6 +158,8 @@ func (s *Space) target(pid names.Pid, r *procpb.Request) proc.Process {
 		return 0
 	}
 	switch r.Op {
+	case procpb.Op_WHERE:
+		return s.sought(pid)
 	case procpb.Op_SIGNAL:
 		if scope := proc.Scope(arg(1)); scope == proc.ToGroup || scope == proc.ToAll {
 			return s.Group(pid)

@@ -39,6 +39,7 @@ type Links interface {
 // Jobs is what a space needs to know of this home's jobs.
 type Jobs interface {
 	Away(pid int) (jobs.AwayJob, bool)
+	Going(pid int) (names.Host, bool)
 	AllAway() []jobs.AwayJob
 }
 
@@ -104,6 +105,32 @@ func (s *Space) Process(pid names.Pid) proc.Process {
 		return &leased{s.remote(n, holder), s}
 	}
 	return proc.Here(n)
+}
+
+// sought is Process for who asks only where it is.
+func (s *Space) sought(pid names.Pid) proc.Process {
+	p := s.Process(pid)
+	if ghost, ok := p.(*proc.Local); ok {
+		if to, ok := s.cfg.Jobs.Going(pid.Local()); ok {
+			return &going{ghost, to}
+		}
+	}
+	return p
+}
+
+// going is a job that has been sent to a host: it may run there already, though its home has not heard so yet. To all that is done to it it is its
+// ghost, which passes that on.
+type going struct {
+	*proc.Local
+	to names.Host
+}
+
+// Where implements proc.Process.
+func (g *going) Where(ctx context.Context) (names.Host, error) {
+	if _, err := g.Local.Where(ctx); err != nil {
+		return names.Here, err
+	}
+	return g.to, nil
 }
 
 // Group finds the process group that a pid names.

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type host struct {
 	number names.Host
 	away   map[int]jobs.AwayJob
+	going  map[int]names.Host
 	leased map[int]names.Host               // by number
 	nested map[names.Host]map[int]*exec.Cmd // by home and number: what stands for a process in a nest
 	links  map[names.Host]*link.Conn
@@ -38,6 +39,8 @@ type host struct {
 }
 
 func (h *host) Away(pid int) (jobs.AwayJob, bool) { j, ok := h.away[pid]; return j, ok }
+
+func (h *host) Going(pid int) (names.Host, bool) { to, ok := h.going[pid]; return to, ok }
 
 func (h *host) AllAway() []jobs.AwayJob {
 	var all []jobs.AwayJob
@@ -104,7 +107,7 @@ func cluster(t testing.TB, n int) []*host {
 	hosts := make([]*host, n+1)
 	for i := 1; i <= n; i++ {
 		h := &host{
-			number: names.Host(i), away: map[int]jobs.AwayJob{}, leased: map[int]names.Host{}, nested: map[names.Host]map[int]*exec.Cmd{},
+			number: names.Host(i), away: map[int]jobs.AwayJob{}, leased: map[int]names.Host{}, going: map[int]names.Host{}, nested: map[names.Host]map[int]*exec.Cmd{},
 			links: map[names.Host]*link.Conn{}, down: map[names.Host]error{}, router: link.NewRouter(),
 		}
 		h.space = New(Config{Self: func() names.Host { return h.number }, Links: h, Jobs: h, Leases: h, Nests: h, Tree: h})
@@ -352,15 +355,18 @@ func TestResolving(t *testing.T) {
 		want := names.Host(home)
 		if at != home {
 			want = names.Host(at)
-			if rapid.Bool().Draw(rt, "leased") {
+			switch rapid.SampledFrom([]string{"away", "leased", "going"}).Draw(rt, "how") {
+			case "leased":
 				n = rapid.IntRange(names.FirstLease, names.MaxLease).Draw(rt, "number")
 				h[home].leased[n] = names.Host(at)
-			} else {
+			case "going": // its home has not heard of it yet
+				h[home].going[n] = names.Host(at)
+			case "away":
 				h[home].away[n] = jobs.AwayJob{Pid: n, Host: names.Host(at)}
 			}
 			h[at].nested[names.Host(home)] = map[int]*exec.Cmd{n: cmd}
 		}
-		got, err := h[from].space.Process(names.MakePid(names.Host(home), n)).Where(t.Context())
+		got, err := h[from].space.sought(names.MakePid(names.Host(home), n)).Where(t.Context())
 		if got == names.Here {
 			got = names.Host(from)
 		}
