@@ -77,6 +77,13 @@ func (s *heldSet) of(want func(task) bool) []*node {
 	})
 }
 
+// owes reports whether there is something to send of a file.
+func (s *heldSet) owes(n *node) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.nodes[n].IsZero()
+}
+
 func (s *heldSet) has(n *node) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

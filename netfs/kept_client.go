@@ -13,8 +13,10 @@ import (
 func (fs *rawFS) kept(id string) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if n := fs.byID[id]; n != nil {
-		n.pinned.Store(true) // until it is closed or forgotten
+	if n := fs.byID[id]; n != nil && (n.lookups > 0 || fs.held.owes(n)) {
+		n.pinned.Store(true) // until it is closed, forgotten or brought home
+	} else if n != nil { // the kernel has forgotten it already, and all that is left is the token
+		go fs.unpin(id)
 	} else if fs.creating > 0 {
 		if fs.orphans == nil {
 			fs.orphans = make(map[string]struct{})

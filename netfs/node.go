@@ -202,8 +202,11 @@ func (fs *rawFS) Forget(nodeid, nlookup uint64) {
 		fs.mu.Unlock()
 		return
 	}
-	if fs.held.has(n) { // what it wrote is not at home yet: it lives until then
+	if fs.held.has(n) { // it lives until what was written to it is at home, or its token
 		n.lookups = 0
+		if !fs.held.owes(n) && n.pinned.Swap(false) {
+			go fs.unpin(n.id)
+		}
 		fs.mu.Unlock()
 		return
 	}
