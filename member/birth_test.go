@@ -9,15 +9,15 @@ import (
 // TestBirth tells when a host that is opened again goes on with the life it had.
 func TestBirth(t *testing.T) {
 	dir := t.TempDir()
-	open := func(boot string) *Member {
+	start := func(boot string) *Member {
 		t.Helper()
-		m, err := Open(Config{StateDir: dir, Boot: boot, Listen: "127.0.0.1:0"})
+		m, err := open(Config{StateDir: dir, Boot: boot, Listen: "127.0.0.1:0"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return m
 	}
-	m := open("one")
+	m := start("one")
 	if err := m.Init(t.Context(), "c", "h1", ""); err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestBirth(t *testing.T) {
 		boot       string
 		inc, birth names.Incarnation
 	}{{"one", 2, 1}, {"one", 3, 1}, {"two", 4, 4}, {"two", 5, 4}, {"", 6, 6}, {"", 7, 7}, {"two", 8, 8}} {
-		m := open(c.boot)
+		m := start(c.boot)
 		id := m.current().id
 		if id.Incarnation != c.inc || id.Birth != c.birth {
 			t.Errorf("boot %q: incarnation %d of a life that began with %d; want %d, %d", c.boot, id.Incarnation, id.Birth, c.inc, c.birth)

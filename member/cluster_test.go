@@ -49,13 +49,25 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
+// open is New and Start.
+func open(cfg Config) (*Member, error) {
+	m, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Start(); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
 func (c *cluster) open(name string) *Member {
 	c.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})).With("at", name)
 	}
-	m, err := Open(Config{
+	m, err := open(Config{
 		StateDir: filepath.Join(c.dir, name), Router: link.NewRouter(), Listen: "127.0.0.1:0", Slots: 4, Log: log,
 		Load: func() []byte { return []byte("load of " + name) },
 	})

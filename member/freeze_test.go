@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 func child(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	m, err := Open(Config{StateDir: args[0], Listen: "127.0.0.1:0"})
+	m, err := open(Config{StateDir: args[0], Listen: "127.0.0.1:0"})
 	if err != nil {
 		return err
 	}

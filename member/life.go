@@ -159,8 +159,8 @@ func (l *life) endQuorum() bool {
 	return true
 }
 
-// close ends the life: nothing of it runs when it returns.
-func (l *life) close() {
+// hangUp ends all that others reach this host by.
+func (l *life) hangUp() {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
@@ -168,6 +168,10 @@ func (l *life) close() {
 	_ = l.ln.Close()
 	l.pool.Close()
 	l.carriers.close()
+}
+
+// close ends the life, after hangUp: nothing of it runs when it returns.
+func (l *life) close() {
 	l.standing.Lock()
 	l.endQuorum()
 	l.standing.Unlock()

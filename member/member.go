@@ -56,9 +56,8 @@ type Member struct {
 	subs   map[*subscriber]bool
 }
 
-// Open takes up the cluster that the state directory knows, as a new incarnation, or waits for Init or Join if it knows none.
-// It does not wait for other hosts: Ready does. One Member at a time holds a state directory.
-func Open(cfg Config) (*Member, error) {
+// New makes a Member that reaches nobody, and that nobody reaches, until Start. One at a time holds a state directory. It must be closed.
+func New(cfg Config) (*Member, error) {
 	if cfg.StateDir == "" {
 		cfg.StateDir = DefaultStateDir
 	}
@@ -77,23 +76,37 @@ func Open(cfg Config) (*Member, error) {
 	}
 	m := &Member{cfg: cfg, log: cfg.Log, dir: dir, subs: map[*subscriber]bool{}}
 	m.route(cfg.Router)
+	return m, nil
+}
+
+// Start takes up the cluster that the state directory knows, as a new incarnation; if it knows none, Init or Join come first. It does not wait
+// for other hosts: Ready does. Their calls may come before it returns. It is called once.
+func (m *Member) Start() error {
+	m.change.Lock()
+	defer m.change.Unlock()
 	var id identity
-	known, err := dir.load(fileIdentity, &id)
-	if err == nil && known {
-		m.change.Lock()
-		if m.cfg.Boot == "" || id.Boot != m.cfg.Boot {
-			id.Birth = 0
-		} else if id.Birth == 0 {
-			id.Birth = id.Incarnation
-		}
-		err = m.revive(id)
-		m.change.Unlock()
+	known, err := m.dir.load(fileIdentity, &id)
+	if err != nil || !known {
+		return err
 	}
+	if m.cfg.Boot == "" || id.Boot != m.cfg.Boot {
+		id.Birth = 0
+	} else if id.Birth == 0 {
+		id.Birth = id.Incarnation
+	}
+	return m.revive(id)
+}
+
+// live begins a life. Whoever comes by its listener waits for mu, and finds it.
+func (m *Member) live(id identity, listen string) (*life, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l, err := newLife(m, id, listen)
 	if err != nil {
-		dir.close()
 		return nil, err
 	}
-	return m, nil
+	m.life, m.view = l, View{}
+	return l, nil
 }
 
 // revive begins the next incarnation of a host, which goes on with the life that began with id.Birth, or is born now if that is 0. The caller
@@ -112,13 +125,10 @@ func (m *Member) revive(id identity) error {
 	if _, err := m.dir.load(fileView, &view); err != nil {
 		m.log.Warn("the saved view is lost: others are found when they dial this host", "error", err)
 	}
-	l, err := newLife(m, id, listen)
+	l, err := m.live(id, listen)
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	m.life = l
-	m.mu.Unlock()
 	l.publish(view)
 	_, err = os.Stat(m.dir.registry())
 	if err := l.start(err == nil, false); err != nil {
@@ -139,8 +149,9 @@ func (m *Member) listenAt(addr string) string {
 	return addr
 }
 
-// finish ends a life. The caller holds change.
+// finish ends a life. The caller holds change. Whoever is still heard is answered by a host that knows who it is.
 func (m *Member) finish(l *life) {
+	l.hangUp()
 	m.mu.Lock()
 	if m.life == l {
 		m.life = nil
@@ -240,13 +251,10 @@ func (m *Member) Init(ctx context.Context, cluster names.ClusterName, name names
 	if id.Addr, err = m.ownAddr(addr, false); err != nil {
 		return err
 	}
-	l, err := newLife(m, id, m.listenAt(id.Addr))
+	l, err := m.live(id, m.listenAt(id.Addr))
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	m.life, m.view = l, View{}
-	m.mu.Unlock()
 	create := Command{Op: OpCreate, At: now, Cluster: cluster, Name: name, Addr: id.Addr, Slots: m.cfg.Slots, CA: ca, Token: newSecret(now)}
 	err = l.start(true, true)
 	if err == nil {
@@ -295,13 +303,10 @@ func (m *Member) Join(ctx context.Context, addr, token string, name names.HostNa
 	if err := m.dir.save(fileIdentity, id); err != nil {
 		return err
 	}
-	l, err := newLife(m, id, m.listenAt(id.Addr))
+	l, err := m.live(id, m.listenAt(id.Addr))
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	m.life, m.view = l, View{}
-	m.mu.Unlock()
 	l.publish(view)
 	return l.start(false, false)
 }

@@ -59,7 +59,7 @@ func (n *Node) up(h names.Host) bool {
 	return ok && host.State.Up() && !silent
 }
 
-// carrierLinks is the member part, which is opened after the parts that use it.
+// carrierLinks is the member part as Reach needs it.
 type carrierLinks struct{ n *Node }
 
 func (l carrierLinks) Conn(ctx context.Context, h names.Host) (*link.Conn, error) {

@@ -107,17 +107,15 @@ func (c *cluster) OwnShare() float64 {
 
 // hosts is how many there are in the cluster, as far as is known.
 func (n *Node) hosts() int {
-	if !n.opened.Load() {
+	v := n.member.View()
+	if v.Seq == 0 {
 		return int(names.MaxHost)
 	}
-	return len(n.member.View().Up())
+	return len(v.Up())
 }
 
 func (c *cluster) Members() []jobs.MemberHost {
 	n := (*Node)(c)
-	if !n.opened.Load() {
-		return nil
-	}
 	self, _ := c.Self()
 	silent := c.member.Sight().Silent
 	var rows []jobs.MemberHost

@@ -68,7 +68,6 @@ type Node struct {
 	meter  *meter
 	gone   gone
 
-	opened  atomic.Bool // member is there: others may ask a little before
 	drained atomic.Bool // this host takes no new jobs: as the views say, as soon as follow has them
 
 	fusectl func() error // unmounts it if this daemon mounted it
@@ -110,6 +109,13 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	n.member, err = member.New(member.Config{
+		Boot: boot, StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Part: n.part,
+		Lost: func(h names.Host, inc names.Incarnation) { n.helper.Lost(h, inc) }, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("membership: %w", err)
+	}
 	files := netfs.ServerConfig{Root: "/", Table: filepath.Join(cfg.Run, "mounts"), Boot: boot, Log: cfg.Log}
 	if n.files, err = netfs.NewServer(files); err != nil {
 		return nil, fmt.Errorf("file server: %w", err)
@@ -136,13 +142,9 @@ func Start(cfg Config) (_ *Node, err error) {
 	reader := list.NewReader(list.Config{Nests: n.helper.Nests, Elsewhere: n.home.Elsewhere})
 	reader.Register(n.router)
 	n.lister = &list.Lister{Reader: reader, Cluster: (*cluster)(n)}
-	n.member, err = member.Open(member.Config{
-		Boot: boot, StateDir: cfg.State, Router: n.router, Listen: cfg.Listen, Slots: n.meter.slots, Load: n.loadPayload, Part: n.part, Lost: n.helper.Lost, Log: cfg.Log,
-	})
-	if err != nil {
+	if err := n.member.Start(); err != nil { // all that others may ask is there
 		return nil, fmt.Errorf("membership: %w", err)
 	}
-	n.opened.Store(true)
 	if n.self() == names.Here {
 		n.helper.EndAll("this host is in no cluster")
 	}

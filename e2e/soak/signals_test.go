@@ -282,6 +282,10 @@ func (d *driver) stop(a *agent) {
 				d.tookChild(a, c, call, r, nil)
 				return
 			}
+			if k.sig == unix.SIGSTOP && unix.WaitStatus(r[1]).Continued() && c.orphaned(began) {
+				d.book.count("stops undone by the kernel, for their group was orphaned")
+				return
+			}
 			if bornElsewhere(c) {
 				continue // a job is stopped and continued with all that it has started and is in its group, this one perhaps
 			}
