@@ -305,11 +305,6 @@ func (a *agent) free(s *sent, may bool) {
 // arrived takes in a signal.
 func (b *book) arrived(a *agent, number, code, pid, value int) {
 	b.note(a, "signal %d, code %d, from %d, value %d", number, code, pid, value)
-	if number == int(unix.SIGHUP) && code == siKernel {
-		a.mu.Lock()
-		a.hungUp = b.now()
-		a.mu.Unlock()
-	}
 	switch {
 	case number >= firstQueued && number <= lastQueued:
 		b.mu.Lock()
@@ -364,7 +359,6 @@ func (s *sent) String() string {
 const (
 	firstQueued, lastQueued = 40, 49
 	siQueue                 = -1
-	siKernel                = 0x80
 )
 
 var slotNumbers = []int{int(unix.SIGUSR1), int(unix.SIGUSR2), int(unix.SIGURG), int(unix.SIGIO), 50, 51, 52, 53, 54}

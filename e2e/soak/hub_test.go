@@ -224,8 +224,7 @@ type agent struct {
 	causes   []cause
 	children int // ever
 	reaped   time.Duration
-	endNoted bool          // its end is in the history
-	hungUp   time.Duration // when the kernel last sent it SIGHUP: its group was orphaned while some of it were stopped
+	endNoted bool // its end is in the history
 	notes    []string
 	slots    map[int]*sent // signals without a value that are under way, by number
 }

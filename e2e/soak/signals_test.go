@@ -250,7 +250,7 @@ func (d *driver) stop(a *agent) {
 		sig     unix.Signal
 		options int
 		want    unix.WaitStatus
-	}{{unix.SIGSTOP, unix.WUNTRACED | unix.WCONTINUED, unix.WaitStatus(int(unix.SIGSTOP)<<8 | 0x7f)}, {unix.SIGCONT, unix.WCONTINUED, 0xffff}} {
+	}{{unix.SIGSTOP, unix.WUNTRACED, unix.WaitStatus(int(unix.SIGSTOP)<<8 | 0x7f)}, {unix.SIGCONT, unix.WCONTINUED, 0xffff}} {
 		d.book.note(c, "%v by %s", k.sig, by)
 		r, err := d.tell(by, answerLimit, "kill %d %d", d.number(by, c), int(k.sig))
 		if err != nil || r[0] != 0 {
@@ -270,9 +270,6 @@ func (d *driver) stop(a *agent) {
 		case r[0] == c.pid && !unix.WaitStatus(r[1]).Stopped() && !unix.WaitStatus(r[1]).Continued():
 			d.tookChild(a, c, call, r, nil) // it has ended: by a fault
 			return
-		case r[0] == c.pid && k.sig == unix.SIGSTOP && unix.WaitStatus(r[1]).Continued() && c.orphaned(began):
-			d.book.count("stops undone by the kernel, for their group was orphaned")
-			return
 		case r[0] != c.pid || unix.WaitStatus(r[1]) != k.want:
 			d.book.finding(c, "wait of %s after %v gave %v", c, k.sig, r)
 		}
@@ -282,10 +279,6 @@ func (d *driver) stop(a *agent) {
 				d.tookChild(a, c, call, r, nil)
 				return
 			}
-			if k.sig == unix.SIGSTOP && unix.WaitStatus(r[1]).Continued() && c.orphaned(began) {
-				d.book.count("stops undone by the kernel, for their group was orphaned")
-				return
-			}
 			if bornElsewhere(c) {
 				continue // a job is stopped and continued with all that it has started and is in its group, this one perhaps
 			}
@@ -293,20 +286,6 @@ func (d *driver) stop(a *agent) {
 		}
 	}
 	_, _ = d.tell(c, answerLimit, "ids")
-}
-
-// orphaned reports whether the agent gets the SIGHUP, which comes with a SIGCONT, of those who are stopped in a group that nobody outside of it looks
-// after any more.
-func (a *agent) orphaned(since time.Duration) bool {
-	for end := time.Now().Add(answerLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		a.mu.Lock()
-		at := a.hungUp
-		a.mu.Unlock()
-		if at >= since {
-			return true
-		}
-	}
-	return false
 }
 
 // killGroup sends a signal to the group of an agent, and sees that each member gets it once.
