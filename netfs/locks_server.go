@@ -71,26 +71,19 @@ func (s *Server) lock(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 		}
 		return &fspb.Result{}, nil, nil
 	}
+	ft := unix.Flock_t{Type: int16(l.Type), Start: int64(l.Start), Len: 0}
+	if l.End < 1<<63-1 {
+		ft.Len = int64(l.End - l.Start + 1)
+	}
+	if op.Flags == lockGet {
+		return s.lockHolder(c.client, key, ft)
+	}
 	k, err := s.lockFor(c.client, key, l.Seq)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer k.put(c.client)
 	fd := k.fd
-	ft := unix.Flock_t{Type: int16(l.Type), Start: int64(l.Start), Len: 0}
-	if l.End < 1<<63-1 {
-		ft.Len = int64(l.End - l.Start + 1)
-	}
-	if op.Flags == lockGet {
-		if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &ft); err != nil {
-			return nil, nil, err
-		}
-		out := &fspb.Lock{Type: uint32(ft.Type), Start: uint64(ft.Start), End: 1<<63 - 1, Pid: uint32(max(ft.Pid, 0))}
-		if ft.Len > 0 {
-			out.End = uint64(ft.Start + ft.Len - 1)
-		}
-		return &fspb.Result{Lock: out}, nil, nil
-	}
 	for wait := lockFirst; ; wait = min(2*wait, lockLast) {
 		if l.Flock {
 			err = unix.Flock(fd, map[uint32]int{unix.F_RDLCK: unix.LOCK_SH, unix.F_WRLCK: unix.LOCK_EX, unix.F_UNLCK: unix.LOCK_UN}[l.Type]|unix.LOCK_NB)
@@ -115,38 +108,58 @@ func (s *Server) lock(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (*fs
 	}
 }
 
-// lockFor gives the description that the owner's locks live in, for the request seq. It must be put back.
-func (s *Server) lockFor(c *client, key lockKey, seq uint64) (*heldLock, error) {
-	known := func() *heldLock {
-		k := c.locks[key]
-		if k != nil {
-			k.seq = max(k.seq, seq)
-			k.uses++
+// lockHolder says who holds a lock that is in the way of ft. An owner that has none itself is told by a description of the moment, for nothing would
+// end one that was kept.
+func (s *Server) lockHolder(c *client, key lockKey, ft unix.Flock_t) (*fspb.Result, []byte, error) {
+	fd := -1
+	if k := c.locked(key, 0); k != nil {
+		defer k.put(c)
+		fd = k.fd
+	} else {
+		var err error
+		if fd, err = s.openForLock(key.id); err != nil {
+			return nil, nil, err
 		}
-		return k
+		defer func() { _ = unix.Close(fd) }()
 	}
+	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &ft); err != nil {
+		return nil, nil, err
+	}
+	out := &fspb.Lock{Type: uint32(ft.Type), Start: uint64(ft.Start), End: 1<<63 - 1, Pid: uint32(max(ft.Pid, 0))}
+	if ft.Len > 0 {
+		out.End = uint64(ft.Start + ft.Len - 1)
+	}
+	return &fspb.Result{Lock: out}, nil, nil
+}
+
+// locked gives the description that the owner's locks live in, for the request seq, nil: it has none. It must be put back.
+func (c *client) locked(key lockKey, seq uint64) *heldLock {
 	c.mu.Lock()
-	k := known()
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	return c.lockedLocked(key, seq)
+}
+
+func (c *client) lockedLocked(key lockKey, seq uint64) *heldLock {
+	k := c.locks[key]
 	if k != nil {
+		k.seq = max(k.seq, seq)
+		k.uses++
+	}
+	return k
+}
+
+// lockFor gives the description that the owner's locks live in, for the request seq, and makes it if it has none. It must be put back.
+func (s *Server) lockFor(c *client, key lockKey, seq uint64) (*heldLock, error) {
+	if k := c.locked(key, seq); k != nil {
 		return k, nil
 	}
-	x, fd, err := s.open([]byte(key.id), unix.O_RDWR)
-	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ETXTBSY) || errors.Is(err, syscall.EISDIR) {
-		x, err = s.files.get(key.id)
-		if err == nil {
-			if fd, err = unix.Open(procFD(x.fd), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-				s.files.put(x)
-			}
-		}
-	}
+	fd, err := s.openForLock(key.id)
 	if err != nil {
 		return nil, err
 	}
-	s.files.put(x)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k := known(); k != nil || c.gone {
+	if k := c.lockedLocked(key, seq); k != nil || c.gone {
 		_ = unix.Close(fd)
 		if k == nil {
 			return nil, syscall.EHOSTDOWN
@@ -154,5 +167,23 @@ func (s *Server) lockFor(c *client, key lockKey, seq uint64) (*heldLock, error) 
 		return k, nil
 	}
 	c.locks[key] = &heldLock{fd: fd, seq: seq, uses: 1}
-	return known(), nil
+	return c.lockedLocked(key, seq), nil
+}
+
+// openForLock opens a file to lock it: for writing if it can be, since write locks need that.
+func (s *Server) openForLock(id string) (int, error) {
+	x, fd, err := s.open([]byte(id), unix.O_RDWR)
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ETXTBSY) || errors.Is(err, syscall.EISDIR) {
+		x, err = s.files.get(id)
+		if err == nil {
+			if fd, err = unix.Open(procFD(x.fd), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+				s.files.put(x)
+			}
+		}
+	}
+	if err != nil {
+		return -1, err
+	}
+	s.files.put(x)
+	return fd, nil
 }

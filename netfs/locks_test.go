@@ -29,6 +29,60 @@ func lockedAtHome(t *testing.T, path string) bool {
 	return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) != nil || unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
 }
 
+// TestAskingForLocksKeepsNothing: who only asks whose lock is in the way leaves no descriptor at home, and is told of the locks of others, not of its own.
+func TestAskingForLocksKeepsNothing(t *testing.T) {
+	h := newHome(t, t.TempDir())
+	put(t, h.path("f"), "")
+	x := h.mount(t)
+	asked := func(f *os.File, cmd int) int16 {
+		t.Helper()
+		l := unix.Flock_t{Type: unix.F_WRLCK}
+		if err := unix.FcntlFlock(f.Fd(), cmd, &l); err != nil {
+			t.Fatal(err)
+		}
+		return l.Type
+	}
+	f := openLock(t, x.path("f"), os.O_RDWR)
+	var others []*os.File
+	for range 10 {
+		others = append(others, openLock(t, x.path("f"), os.O_RDWR)) // an owner each
+	}
+	before := openHere(t, h.path("f"))
+	for _, g := range others {
+		if got := asked(g, unix.F_OFD_GETLK); got != unix.F_UNLCK {
+			t.Fatalf("an unlocked file: %d", got)
+		}
+	}
+	if got := openHere(t, h.path("f")); got > before {
+		t.Errorf("%d descriptors of the file at home, %d before it was asked for locks", got, before)
+	}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Len: 10}); err != nil {
+		t.Fatal(err)
+	}
+	if got := asked(f, unix.F_OFD_GETLK); got != unix.F_UNLCK {
+		t.Errorf("its own lock is in its way: %d", got)
+	}
+	if got := asked(openLock(t, x.path("f"), os.O_RDWR), unix.F_OFD_GETLK); got != unix.F_WRLCK {
+		t.Errorf("the lock of another open file: %d", got)
+	}
+}
+
+// openHere counts this process's descriptors of a file.
+func openHere(t *testing.T, path string) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range all {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && to == path {
+			n++
+		}
+	}
+	return n
+}
+
 // TestLocksEndWithTheirFile: locks of all kinds end when the file is closed, those of open files and of processes that only read among them.
 func TestLocksEndWithTheirFile(t *testing.T) {
 	h := newHome(t, t.TempDir())

@@ -59,17 +59,18 @@ func ReadProcStat(pid int) (ProcStat, error) {
 	return ParseProcStat(buf[:n])
 }
 
+var errProcStat = fmt.Errorf("/proc/PID/stat: %w", syscall.EINVAL)
+
 // ParseProcStat reads the text of /proc/PID/stat. What comes after the fields that are used may be anything.
 func ParseProcStat(b []byte) (ProcStat, error) {
-	bad := fmt.Errorf("/proc/PID/stat: %w", syscall.EINVAL)
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')') // the name may hold anything
 	if open < 2 || end < open || b[open-1] != ' ' {
-		return ProcStat{}, bad
+		return ProcStat{}, errProcStat
 	}
 	s := ProcStat{Comm: b[open+1 : end]}
 	var err error
 	if s.Pid, err = strconv.Atoi(string(b[:open-1])); err != nil || s.Pid < 1 {
-		return ProcStat{}, bad
+		return ProcStat{}, errProcStat
 	}
 	f := fields{rest: b[end+1:]}
 	state := f.next() // the third
@@ -86,7 +87,7 @@ func ParseProcStat(b []byte) (ProcStat, error) {
 	f.skip(1) // virtual size
 	s.Pages = f.int()
 	if f.bad || len(state) != 1 {
-		return ProcStat{}, bad
+		return ProcStat{}, errProcStat
 	}
 	s.State, s.rest = state[0], f
 	return s, nil
