@@ -305,6 +305,11 @@ func (a *agent) free(s *sent, may bool) {
 // arrived takes in a signal.
 func (b *book) arrived(a *agent, number, code, pid, value int) {
 	b.note(a, "signal %d, code %d, from %d, value %d", number, code, pid, value)
+	if number == int(unix.SIGHUP) {
+		a.mu.Lock()
+		a.hungUp = b.now()
+		a.mu.Unlock()
+	}
 	switch {
 	case number >= firstQueued && number <= lastQueued:
 		b.mu.Lock()

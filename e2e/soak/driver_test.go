@@ -128,14 +128,23 @@ func (r *rig) full(a *agent) names.Pid { return names.MakePid(r.numbers[a.home],
 
 // tell has an agent do something. An error is told as a finding, unless a fault or the agent's end explains it.
 func (d *driver) tell(a *agent, limit time.Duration, format string, args ...any) ([]int, error) {
+	return d.tellWhile(a, limit, func() {}, format, args...)
+}
+
+// tellWhile is tell, with something to do every second that there is no answer.
+func (d *driver) tellWhile(a *agent, limit time.Duration, silent func(), format string, args ...any) ([]int, error) {
 	began := d.book.now()
 	d.book.note(a, "< "+format, args...)
 	c, err := a.say(format, args...)
-	if err == nil {
+	for err == nil {
 		var r []int
-		if r, err = a.hear(d.ctx, c, limit); err == nil {
+		if r, err = a.hear(d.ctx, c, min(limit, time.Second)); err == nil {
 			d.book.note(a, "> %v", r)
 			return r, nil
+		}
+		if limit -= time.Second; err == errSilent && limit > 0 {
+			silent()
+			err = nil
 		}
 	}
 	d.book.note(a, "> %v", err)

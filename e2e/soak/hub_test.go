@@ -224,7 +224,8 @@ type agent struct {
 	causes   []cause
 	children int // ever
 	reaped   time.Duration
-	endNoted bool // its end is in the history
+	endNoted bool          // its end is in the history
+	hungUp   time.Duration // when it last got SIGHUP
 	notes    []string
 	slots    map[int]*sent // signals without a value that are under way, by number
 }

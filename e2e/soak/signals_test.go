@@ -262,7 +262,7 @@ func (d *driver) stop(a *agent) {
 			return
 		}
 		call := d.book.now()
-		r, err = d.tell(a, answerLimit, "wait %d %d", c.pid, k.options)
+		r, err = d.awaitChange(a, c, began, k.options)
 		switch {
 		case err != nil:
 			_ = d.controlKill(c.home, d.full(c), int(unix.SIGCONT), false)
@@ -286,6 +286,29 @@ func (d *driver) stop(a *agent) {
 		}
 	}
 	_, _ = d.tell(c, answerLimit, "ids")
+}
+
+// awaitChange has a wait for the stop of its child, or for its continuing. Of a stop it may never hear, natively as well: the kernel undoes those of a
+// group that nobody outside of it looks after any more, and tells who is in it by SIGHUP. Then it is stopped again.
+func (d *driver) awaitChange(a, c *agent, began time.Duration, options int) ([]int, error) {
+	if options != unix.WUNTRACED {
+		return d.tell(a, answerLimit, "wait %d %d", c.pid, options)
+	}
+	stopped := began
+	return d.tellWhile(a, answerLimit, func() {
+		if now := d.book.now(); c.hungUpSince(stopped) {
+			d.book.count("stops undone, for their group was orphaned")
+			d.book.note(c, "stopped again")
+			_ = d.controlKill(c.home, d.full(c), int(unix.SIGSTOP), false) // what is not stopped is found by the wait
+			stopped = now
+		}
+	}, "wait %d %d", c.pid, options)
+}
+
+func (a *agent) hungUpSince(t time.Duration) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.hungUp > t
 }
 
 // killGroup sends a signal to the group of an agent, and sees that each member gets it once.
