@@ -4,9 +4,11 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/onehost/onehost/control"
 	"github.com/onehost/onehost/names"
 	"github.com/onehost/onehost/split"
 )
@@ -136,4 +138,51 @@ func TestLastVoter(t *testing.T) {
 		t.Errorf("onehost hosts: %v", r)
 	}
 	usable(t, j, "h1")
+}
+
+// TestCalledWhileItStarts: a daemon that is started again is asked things by all others from the moment on that it listens, when it has hardly
+// begun, and stands that.
+func TestCalledWhileItStarts(t *testing.T) {
+	c := cluster(t, 3)
+	h1, h2 := c.Host("h1"), c.Host("h2")
+	first := names.MakePid(hosts(t, h1)["h2"].Number, 1)
+	ctx, end := context.WithCancel(t.Context())
+	var (
+		askers  sync.WaitGroup
+		answers atomic.Int64
+	)
+	defer askers.Wait()
+	defer end()
+	for i := range 12 {
+		asks := []struct {
+			op    string
+			what  any
+			reply any
+		}{
+			{control.OpWhere, control.PidRequest{Pid: first}, new(control.WhereReply)},
+			{control.OpKill, control.KillRequest{Pid: first}, new(struct{})},
+		}
+		at, ask := []*split.Host{h1, c.Host("h3")}[i%2], asks[i/2%2]
+		askers.Go(func() {
+			for ctx.Err() == nil {
+				in, cancel := context.WithTimeout(ctx, 2*time.Second)
+				if control.Call(in, at.Control(), ask.op, ask.what, ask.reply) == nil {
+					answers.Add(1)
+				} else {
+					time.Sleep(time.Millisecond) // it is away
+				}
+				cancel()
+			}
+		})
+	}
+	back := backOf(t, h2, h1)
+	for range 12 {
+		back()
+		was := answers.Load()
+		if err := h2.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, "it is asked and answers", func() bool { return answers.Load() > was+100 })
+	}
+	back()
 }
