@@ -1,6 +1,9 @@
 package e2e_test
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestToldByAPipe has a program at home and a job elsewhere tell each other by a pipe, a socket, and a lock of what they have done to files, and each look at
 // once: names that it has looked for before, data that it has read before.
@@ -63,5 +66,74 @@ P`)
 		if r := j.sh(t, "rm -rf h[0-9]* t[0-9]*; python3 here.py "+way); r.status != 0 || r.err != "" {
 			t.Errorf("by a %s: %v", way, r)
 		}
+	}
+}
+
+// TestLocksBetweenHosts has a job elsewhere lock a file, of each kind of mount and in each way, and end well or not: a program at home is kept from it for
+// as long, and no longer.
+func TestLocksBetweenHosts(t *testing.T) {
+	c := cluster(t, 2)
+	h1 := job{host: c.Host("h1"), dir: "/"}
+	h1.must(t, `mkdir -p /home/locks
+cat >/home/locks/holder.py <<'P'
+import fcntl, os, signal, struct, sys
+path, way, end = sys.argv[1:]
+f = os.open(path, os.O_RDWR)
+if way == "process":
+    fcntl.lockf(f, fcntl.LOCK_EX)
+elif way == "open file":
+    fcntl.fcntl(f, 37, struct.pack("hhqqi", fcntl.F_WRLCK, 0, 0, 0, 0))
+else:
+    fcntl.flock(f, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.readline()
+if end == "closes":
+    os.close(f)
+    print("closed", flush=True)
+    sys.stdin.readline()
+elif end == "is killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+P
+cat >/home/locks/home.py <<'P'
+import errno, fcntl, os, signal, subprocess, sys, time
+def taken(f, way):
+    lock = fcntl.flock if way == "flock" else fcntl.lockf
+    try:
+        lock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        assert e.errno in (errno.EAGAIN, errno.EACCES), e
+        return True
+    lock(f, fcntl.LOCK_UN)
+    return False
+for path in ["/home/locks/f", "/usr/local/locked", "/etc/locked"]:
+    f = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    for way in ["process", "open file", "flock"]:
+        for end in ["closes", "ends", "is killed"]:
+            case = "%s, %s, %s: " % (path, way, end)
+            p = subprocess.Popen(["onehost", "run", "-q", "--no-local", "--hosts", "h2", "python3", "/home/locks/holder.py", path, way, end],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            assert p.stdout.readline() == "locked\n", case + "it could not lock"
+            assert taken(f, way), case + "home is not kept from it"
+            print("", file=p.stdin, flush=True)
+            if end == "closes":
+                assert p.stdout.readline() == "closed\n", case + "no word"
+                limit = time.time() + 5
+                while path.startswith("/home") and taken(f, way): # elsewhere no close is heard of: locks last until the job ends
+                    assert way != "process", case + "it is still locked when the job says that it has closed it"
+                    assert time.time() < limit, case + "it is locked for ever" # its kernel tells of a last close when it likes
+                print("", file=p.stdin, flush=True)
+            status = p.wait()
+            assert status == (-signal.SIGKILL if end == "is killed" else 0), case + "it ended with %d" % status
+            assert not taken(f, way), case + "it is still locked when the job has ended"
+    os.close(f)
+    os.unlink(path)
+P`)
+	usable(t, h1, "h2")
+	if out := h1.must(t, `: >/home/locks/f; onehost run -q --no-local --hosts h2 sh -c '
+for i in $(seq 300); do flock -n /home/locks/f true || echo busy; done'`); out != "" {
+		t.Errorf("a lock whose holder has ended is in the way of the next: %d times", strings.Count(out, "busy"))
+	}
+	if r := h1.sh(t, "timeout 90 python3 /home/locks/home.py"); r.status != 0 {
+		t.Errorf("%v", r)
 	}
 }

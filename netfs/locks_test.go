@@ -2,7 +2,9 @@ package netfs_test
 
 import (
 	"context"
+	"errors"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -154,6 +156,47 @@ func TestLockAfterClose(t *testing.T) {
 			t.Fatal("the lock is lost, in round", i)
 		}
 		f.Close()
+	}
+}
+
+// TestClosedLockIsInNobodysWay: whoever tries a lock just after its holder has closed the file gets it, though the kernel has not told us of that close yet.
+func TestClosedLockIsInNobodysWay(t *testing.T) {
+	h := newHome(t, t.TempDir())
+	put(t, h.path("f"), "")
+	x := h.mount(t)
+	for _, way := range []struct {
+		name string
+		try  func(f *os.File) error
+	}{
+		{"flock", func(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }},
+		{"an open file's", func(f *os.File) error {
+			return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+		}},
+		{"an open file's, asked for", func(f *os.File) error {
+			l := unix.Flock_t{Type: unix.F_WRLCK}
+			if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &l); err != nil || l.Type != unix.F_UNLCK {
+				return errors.Join(err, syscall.EAGAIN)
+			}
+			return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+		}},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			next := openLock(t, x.path("f"), os.O_RDWR)
+			for i := range 500 {
+				f := next
+				next = openLock(t, x.path("f"), os.O_RDWR) // beforehand, so that it is another owner
+				if err := way.try(f); err != nil {
+					t.Fatalf("round %d: %v", i, err)
+				}
+				if i%100 == 0 { // which takes a while, for it may be closed
+					if err := way.try(next); !errors.Is(err, syscall.EAGAIN) {
+						t.Fatalf("round %d: the lock of another is no hindrance: %v", i, err)
+					}
+				}
+				f.Close()
+			}
+			next.Close()
+		})
 	}
 }
 
