@@ -301,6 +301,52 @@ var conformance = map[string]func(d string) (string, error){
 		st, _ := f.Stat()
 		return fmt.Sprint(h >= 0, e1, len(b), bytes.Count(b, []byte{0}), st.Size()), err
 	},
+	"small sparse": func(d string) (string, error) { // nothing was written to most of it, so it takes hardly any room
+		saw := ""
+		for name, fill := range map[string]func(f *os.File) error{
+			"cut":     func(f *os.File) error { return f.Truncate(256 << 10) },
+			"written": func(f *os.File) error { _, err := f.WriteAt([]byte("end"), 256<<10); return err },
+		} {
+			f, err := os.Create(filepath.Join(d, name))
+			if err != nil {
+				return "", err
+			}
+			if err := fill(f); err != nil {
+				return "", err
+			}
+			var st unix.Stat_t
+			err = unix.Fstat(int(f.Fd()), &st)
+			if err = errors.Join(err, f.Close()); err != nil {
+				return "", err
+			}
+			var after unix.Stat_t
+			if err := unix.Stat(f.Name(), &after); err != nil {
+				return "", err
+			}
+			if room := max(st.Blocks, after.Blocks) * 512; room > 64<<10 {
+				saw += fmt.Sprintf("%s takes %d bytes ", name, room)
+			}
+		}
+		return saw, nil
+	},
+	"old times": func(d string) (string, error) {
+		p := filepath.Join(d, "f")
+		if err := os.WriteFile(p, nil, 0o644); err != nil {
+			return "", err
+		}
+		saw := ""
+		for _, at := range []unix.Timespec{{Sec: -2, Nsec: 250_000_000}, {Sec: -1e9}, {Sec: -1, Nsec: 999_999_999}, {}, {Sec: 4e9, Nsec: 1}} {
+			if err := unix.UtimesNanoAt(unix.AT_FDCWD, p, []unix.Timespec{at, at}, 0); err != nil {
+				return "", err
+			}
+			var st unix.Stat_t
+			if err := unix.Stat(p, &st); err != nil {
+				return "", err
+			}
+			saw += fmt.Sprint(st.Mtim, st.Atim)
+		}
+		return saw, nil
+	},
 	"copy range": func(d string) (string, error) {
 		a, err := os.Create(filepath.Join(d, "a"))
 		if err != nil {

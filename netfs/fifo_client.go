@@ -60,6 +60,18 @@ func (o *ownFifos) show(n *node, out *fuse.Attr) {
 	}
 }
 
+// has reports whether one of these has this inode number.
+func (o *ownFifos) has(ino uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, f := range o.all {
+		if f.attr.GetIno() == ino {
+			return true
+		}
+	}
+	return false
+}
+
 // end gives the fifos of tasks that have ended to everybody. One without a name stays what it is for those who have it open: the
 // kernel takes a file of another kind for an error.
 func (o *ownFifos) end(m *Mount) {

@@ -22,6 +22,10 @@ func TestFifoMadeHere(t *testing.T) {
 		t.Cleanup(func() { _ = unix.Close(fd) })
 		return fd
 	}
+	list, err := os.ReadDir(x.path(""))
+	if err != nil || len(list) != 1 || list[0].Type() != os.ModeNamedPipe {
+		t.Errorf("the directory's list: %v %v", list, err)
+	}
 	tokens := open()
 	x.sync(t)
 	child := open() // by its name, as a make below does

@@ -59,7 +59,7 @@ func (fs *rawFS) ReadDir(stop <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEnt
 	for i := in.Offset; i < uint64(len(d.list)); i++ {
 		e := d.list[i]
 		typ := e.Type
-		if typ == unix.S_IFIFO {
+		if typ == unix.S_IFIFO && !fs.own.has(e.Ino) { // as fillAttr and show do
 			typ = unix.S_IFREG
 		}
 		if !out.AddDirEntry(fuse.DirEntry{Name: string(e.Name), Mode: typ, Ino: e.Ino, Off: i + 1}) {

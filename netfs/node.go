@@ -245,12 +245,13 @@ func fillAttr(a *fspb.Attr, out *fuse.Attr) {
 	if mode&unix.S_IFMT == unix.S_IFIFO {
 		mode = mode&^unix.S_IFMT | unix.S_IFREG
 	}
+	at, mt, ct := unix.NsecToTimespec(a.Atime), unix.NsecToTimespec(a.Mtime), unix.NsecToTimespec(a.Ctime)
 	*out = fuse.Attr{
 		Ino: a.Ino, Size: a.Size, Blocks: a.Blocks, Mode: mode, Nlink: a.Nlink, Rdev: a.Rdev, Blksize: blockSize,
 		Owner: fuse.Owner{Uid: a.Uid, Gid: a.Gid},
-		Atime: uint64(a.Atime / 1e9), Atimensec: uint32(a.Atime % 1e9),
-		Mtime: uint64(a.Mtime / 1e9), Mtimensec: uint32(a.Mtime % 1e9),
-		Ctime: uint64(a.Ctime / 1e9), Ctimensec: uint32(a.Ctime % 1e9),
+		Atime: uint64(at.Sec), Atimensec: uint32(at.Nsec),
+		Mtime: uint64(mt.Sec), Mtimensec: uint32(mt.Nsec),
+		Ctime: uint64(ct.Sec), Ctimensec: uint32(ct.Nsec),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"syscall"
 	"time"
@@ -316,9 +317,21 @@ func mountID(fd int) (int, error) {
 	return int(st.Mnt_id), nil
 }
 
+// nanoseconds gives a time as it goes over the wire; one outside of the years 1678 to 2261, to which 64 bits reach, is the nearest within.
+func nanoseconds(sec int64, nsec uint32) int64 {
+	const most = int64(math.MaxInt64/1_000_000_000 - 1)
+	if sec < -most {
+		return -most * 1_000_000_000
+	}
+	if sec > most {
+		return most * 1_000_000_000
+	}
+	return sec*1e9 + int64(nsec)
+}
+
 // attr turns what statx says into what goes over the wire.
 func (o *objects) attr(st *unix.Statx_t) *fspb.Attr {
-	ns := func(t unix.StatxTimestamp) int64 { return t.Sec*1e9 + int64(t.Nsec) }
+	ns := func(t unix.StatxTimestamp) int64 { return nanoseconds(t.Sec, t.Nsec) }
 	return &fspb.Attr{
 		Ino: o.ino(st), Size: st.Size, Blocks: st.Blocks, Mode: uint32(st.Mode), Nlink: st.Nlink,
 		Uid: st.Uid, Gid: st.Gid, Rdev: uint32(unix.Mkdev(st.Rdev_major, st.Rdev_minor)), Blksize: st.Blksize,

@@ -80,7 +80,7 @@ func (n *node) cut(size int64, cred *fspb.Cred) *fspb.Attr {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.checkLocked()
-	if !w.token || !w.known || !w.ample || w.attr == nil || w.attr.Size != 0 || size > n.fs.m.bounds.whole || !n.fresh.Load() {
+	if !w.token || !w.known || !w.ample || w.attr == nil || w.attr.Size != 0 || size > n.fs.m.bounds.whole || !n.fresh.Load() || size-int64(len(w.whole)) > maxHole {
 		return nil
 	}
 	if cred != nil {
@@ -121,10 +121,10 @@ func setOf(in *fuse.SetAttrIn) *fspb.Set {
 	}
 	s.AtimeNow, s.MtimeNow = in.Valid&fuse.FATTR_ATIME_NOW != 0, in.Valid&fuse.FATTR_MTIME_NOW != 0
 	if in.Valid&fuse.FATTR_ATIME != 0 && !s.AtimeNow {
-		s.Atime = proto.Int64(int64(in.Atime)*1e9 + int64(in.Atimensec))
+		s.Atime = proto.Int64(nanoseconds(int64(in.Atime), in.Atimensec))
 	}
 	if in.Valid&fuse.FATTR_MTIME != 0 && !s.MtimeNow {
-		s.Mtime = proto.Int64(int64(in.Mtime)*1e9 + int64(in.Mtimensec))
+		s.Mtime = proto.Int64(nanoseconds(int64(in.Mtime), in.Mtimensec))
 	}
 	return s
 }

@@ -73,6 +73,9 @@ func (n *node) grantedLocked(res *fspb.Result, since uint64, empty bool) {
 	}
 }
 
+// maxHole is how much of what nobody has written may be held, and sent, as zeros: the home does better than that with larger holes, which take no room there.
+const maxHole = 64 << 10
+
 // write takes bytes of a program of the user uid. A cred is of one who may not keep the file's set-id bits.
 func (n *node) write(uid uint32, off int64, data []byte, flags uint32, cred *fspb.Cred) syscall.Errno {
 	w := &n.w
@@ -101,7 +104,7 @@ func (n *node) write(uid uint32, off int64, data []byte, flags uint32, cred *fsp
 		}
 	}
 	end := off + int64(len(data))
-	if w.known && (end > n.fs.m.bounds.whole || n.fs.held.bytes.Load() > n.fs.m.bounds.held) {
+	if w.known && (end > n.fs.m.bounds.whole || off-int64(len(w.whole)) > maxHole || n.fs.held.bytes.Load() > n.fs.m.bounds.held) {
 		if e := n.sendLocked(0); e != 0 {
 			return e
 		}
