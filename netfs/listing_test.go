@@ -1,14 +1,19 @@
 package netfs_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/onehost/onehost/netfs"
 )
@@ -87,6 +92,59 @@ func TestListings(t *testing.T) {
 				want = listed(t, opened(t, h.path("d")), -1)
 				check("who made a file", listed(t, opened(t, x.path("d")), 100))
 			})
+		}
+	}
+}
+
+// TestInodesOfListings: a name has the inode number in its directory's list that stat gives, on whichever of the home's file systems.
+func TestInodesOfListings(t *testing.T) {
+	dir := t.TempDir()
+	inner := filepath.Join(dir, "inner")
+	if err := os.Mkdir(inner, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("inner", inner, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("cannot mount: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(inner, unix.MNT_DETACH) })
+	h := newHome(t, dir)
+	put(t, h.path("file"), "")
+	for i := range 200 { // some of them are not in an answer about one name
+		put(t, h.path(fmt.Sprintf("inner/file%d", i)), "")
+	}
+	if err := os.Mkdir(h.path("inner/few"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put(t, h.path("inner/few/file"), "")
+	x := h.mount(t)
+	if _, err := os.Lstat(x.path("file")); err != nil { // the first file system is this one
+		t.Fatal(err)
+	}
+	for _, name := range []string{"inner", "inner/few"} {
+		_, _ = os.Lstat(x.path(name + "/none")) // which may be answered by a list
+		f := opened(t, x.path(name))
+		buf := make([]byte, 64<<10)
+		n, err := unix.ReadDirent(int(f.Fd()), buf)
+		if err != nil || n == 0 {
+			t.Fatal(n, err)
+		}
+		seen := 0
+		for b := buf[:n]; len(b) > 0; b = b[binary.NativeEndian.Uint16(b[16:]):] {
+			entry, _, _ := bytes.Cut(b[19:], []byte{0})
+			if string(entry) == ".." {
+				continue
+			}
+			var st unix.Stat_t
+			if err := unix.Lstat(x.path(name+"/"+string(entry)), &st); err != nil {
+				t.Fatal(err)
+			}
+			if got := binary.NativeEndian.Uint64(b); got != st.Ino {
+				t.Fatalf("%s/%s is %d in the list and %d by stat", name, entry, got, st.Ino)
+			}
+			seen++
+		}
+		if seen < 2 {
+			t.Errorf("%s: %d names", name, seen)
 		}
 	}
 }

@@ -120,6 +120,10 @@ func (s *Server) listing(c viewer, dir *obj, res *fspb.Result) {
 	defer unix.Close(fd)
 	var all []*fspb.Entry
 	d := dirReader{fd: fd}
+	of, err := s.files.inosIn(fd)
+	if err != nil {
+		return
+	}
 	for {
 		name, typ, ino, _, err := d.next()
 		if err != nil || len(all) > namesDir {
@@ -128,7 +132,7 @@ func (s *Server) listing(c viewer, dir *obj, res *fspb.Result) {
 		if name == nil {
 			break
 		}
-		all = append(all, &fspb.Entry{Name: name, Type: typ, Ino: ino})
+		all = append(all, &fspb.Entry{Name: name, Type: typ, Ino: ino ^ of})
 	}
 	if len(all) <= smallDir {
 		for _, e := range all {
@@ -163,6 +167,7 @@ func (s *Server) fill(c viewer, dir *obj, e *fspb.Entry) {
 		return // something is mounted there, or it needs a watch of its own
 	}
 	e.Id, e.Attr, e.Type = []byte(id), s.files.attr(&st), uint32(st.Mode)&unix.S_IFMT
+	e.Ino = e.Attr.Ino
 }
 
 // readdir: id, off (from Result.next). Result.entries, names only, with eof at the end.
@@ -188,6 +193,10 @@ func (s *Server) readdir(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (
 	}
 	res := &fspb.Result{}
 	d := dirReader{fd: fd}
+	of, err := s.files.inosIn(fd)
+	if err != nil {
+		return nil, nil, err
+	}
 	for size := 0; size < pageSize; {
 		name, typ, ino, next, err := d.next()
 		if err != nil {
@@ -197,7 +206,7 @@ func (s *Server) readdir(ctx context.Context, c viewer, op *fspb.Op, _ []byte) (
 			res.Eof = true
 			break
 		}
-		res.Entries = append(res.Entries, &fspb.Entry{Name: name, Type: typ, Ino: ino, Uncached: dir.m.volatile})
+		res.Entries = append(res.Entries, &fspb.Entry{Name: name, Type: typ, Ino: ino ^ of, Uncached: dir.m.volatile})
 		res.Next = uint64(next)
 		size += len(name) + 32
 	}

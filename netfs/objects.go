@@ -276,7 +276,10 @@ func (o *objects) ids(f fid) []string {
 }
 
 // ino gives an inode number that is unique over the devices of the tree: the first device's are as they are.
-func (o *objects) ino(st *unix.Statx_t) uint64 {
+func (o *objects) ino(st *unix.Statx_t) uint64 { return st.Ino ^ o.inoOf(st) }
+
+// inoOf gives what makes the inode numbers of a file's device unique, to be xored to them.
+func (o *objects) inoOf(st *unix.Statx_t) uint64 {
 	dev := uint64(st.Dev_major)<<32 | uint64(st.Dev_minor)
 	o.mu.Lock()
 	n, ok := o.devs[dev]
@@ -287,7 +290,16 @@ func (o *objects) ino(st *unix.Statx_t) uint64 {
 		_ = o.saveLocked() // without it, numbers of files may change when the daemon is started again
 	}
 	o.mu.Unlock()
-	return st.Ino ^ n<<48
+	return n << 48
+}
+
+// inosIn is inoOf for the names in an open directory. What is mounted on one of them has another number by stat, natively as well.
+func (o *objects) inosIn(fd int) (uint64, error) {
+	var st unix.Statx_t
+	if err := statx(fd, &st); err != nil {
+		return 0, err
+	}
+	return o.inoOf(&st), nil
 }
 
 func (o *objects) close() {
