@@ -47,6 +47,8 @@
 //
 // Locks are the home's, of one description there for each owner. A process's record locks end with its first close of a descriptor that could write, those
 // of one that only reads with the last close of that open file (lockers). The kernel tells the NoOpen mount of no close: locks on it last until the task has ended.
+// It tells of a last close later than the program goes on: who tries for a lock that somebody else has by this mount tries again when those closes have been told of
+// (lockers.settle).
 //
 // Names on which something is mounted here (MountConfig.Keep) are told to the kernel for ever, those of volatile file systems too: if it asked again
 // and the answer were another file (/proc has a new id after the home's daemon was started again) or an error, it would take the mount away.
