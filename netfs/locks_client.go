@@ -43,6 +43,9 @@ func (l *lockers) ask(k locker, at lastLock) uint64 {
 	defer l.mu.Unlock()
 	l.last++
 	at.seq = l.last
+	if was, ok := l.all[k]; ok && was.handle == at.handle {
+		at.kept = was.kept // it lives
+	}
 	l.all[k] = at
 	return at.seq
 }
