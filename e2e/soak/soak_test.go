@@ -177,9 +177,11 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+// logs shows what runs, and what the daemons and carriers have said: not their goroutines, which they show when asked for their number.
 func (r *rig) logs(ctx context.Context, t *testing.T) {
+	t.Logf("second 0 was %s", time.Now().Add(-r.book.now()).Format(time.RFC3339Nano))
 	for _, h := range r.cluster.Hosts() {
-		if out, err := h.Command(ctx, "sh", "-c", "ps -eo pid,ppid,pgid,stat,wchan:24,args; tail -n 60 /var/log/onehostd.log").Output(); err == nil {
+		if out, err := h.Command(ctx, "sh", "-c", "ps -eo pid,ppid,pgid,stat,wchan:24,args; grep level= /var/log/onehostd.log | tail -n 300").Output(); err == nil {
 			t.Logf("%s: %s", h.Name(), out)
 		}
 	}
